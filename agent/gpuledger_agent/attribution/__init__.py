@@ -1,0 +1,1 @@
+"""Resolvers: each file names the owner of a process from one source."""

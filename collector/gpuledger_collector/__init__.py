@@ -1,0 +1,1 @@
+"""The collector: receives windows, stores them in ClickHouse, keeps the ledger."""
