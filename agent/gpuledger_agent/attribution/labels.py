@@ -1,0 +1,25 @@
+"""What a label may be. Labels come from strangers' containers and environments."""
+
+from __future__ import annotations
+
+import unicodedata
+
+MAX_LABEL = 128
+"""Characters of a label value."""
+
+
+class LabelError(ValueError):
+    """A label value that cannot stand in the books; says why in one line."""
+
+
+def clean(value: str) -> str:
+    """The value as it goes into the books: trimmed, in Unicode normal form C.
+
+    Raises LabelError for what is too long or holds characters that do not print.
+    """
+    text = unicodedata.normalize("NFC", value.strip()) if len(value) <= 4 * MAX_LABEL else value
+    if len(text) > MAX_LABEL:
+        raise LabelError(f"is longer than {MAX_LABEL} characters")
+    if not text.isprintable():
+        raise LabelError("holds characters that do not print")
+    return text

@@ -1,0 +1,58 @@
+"""Log lines an operator can act on: one line each, never the same fault every second."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Hashable
+
+REMEMBERED = 1024
+"""Faults that `Once` remembers at most, so that hostile input cannot make it grow."""
+
+
+class _OneLine(logging.Formatter):
+    """`2026-11-24T06:00:00Z level=warning event=...`, with control characters escaped."""
+
+    converter = time.gmtime
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s level=%(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.levelname = record.levelname.lower()
+        line = super().format(record)
+        if line.isprintable():
+            return line
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+def configure(level: str) -> None:
+    """Send the process's log to stderr, where journald and container runtimes pick it up."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+class Once:
+    """Logs a fault when it appears and its end when it is over, not every time in between."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._log = logger
+        self._open: OrderedDict[Hashable, None] = OrderedDict()
+
+    def warning(self, fault: Hashable, message: str, *args: object) -> None:
+        """Log the message unless this fault is known to be open."""
+        if fault in self._open:
+            return
+        self._open[fault] = None
+        if len(self._open) > REMEMBERED:
+            self._open.popitem(last=False)
+        self._log.warning(message, *args)
+
+    def over(self, fault: Hashable, message: str, *args: object) -> None:
+        """Log the message if this fault was open, and close it."""
+        if fault in self._open:
+            del self._open[fault]
+            self._log.info(message, *args)

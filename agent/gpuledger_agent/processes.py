@@ -1,0 +1,191 @@
+"""Who a pid is: identity and facts of the processes on this host, from /proc (proc(5)).
+
+A process is a pid and its start. An open file of /proc/PID/stat belongs to one process for ever:
+reading it fails once that process is gone, even if the pid is in use again. So one `pread` per
+tick (3 microseconds; parsing it afresh takes 13, psutil 35) tells a reused pid from the old one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from gpuledger_agent.records import ProcessKey
+
+ENVIRON_LIMIT = 1 << 20
+"""Bytes of an environment that are looked at; the kernel allows far larger ones."""
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFacts:
+    """What is known of a process since it was first seen.
+
+    `started` is in seconds since the epoch. `visible` is False for a pid that /proc does not show
+    (another PID namespace, or dead before anyone looked): then only the pid is known.
+    `environ` holds the variables the resolvers asked for; `environ_error` says why it is empty
+    when it could not be read.
+    """
+
+    key: ProcessKey
+    started: float
+    name: str = ""
+    uid: int | None = None
+    environ: Mapping[str, str] = field(default_factory=dict)
+    environ_error: str = ""
+    cgroup: str = ""
+    visible: bool = True
+
+
+class ProcessTable(Protocol):
+    """Identifies the pids that a driver reports. Used by several threads."""
+
+    def identify(self, pid: int, now: float) -> ProcessFacts:
+        """Facts of the process that has this pid at `now`. Never raises."""
+        ...
+
+    def facts(self, key: ProcessKey) -> ProcessFacts | None:
+        """Facts of a process identified before, alive or not; None if long gone."""
+        ...
+
+    def prune(self, before: float) -> None:
+        """Forget processes that were last identified before this time."""
+        ...
+
+
+class _Descriptor:
+    """An open file that closes with its last reference, so that no thread reads a reused one."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+@dataclass(slots=True)
+class _Entry:
+    facts: ProcessFacts
+    stat: _Descriptor | None
+    seen: float
+
+    def alive(self) -> bool:
+        """Whether this very process, not another of its pid, still exists."""
+        if self.stat is None:
+            return False
+        try:
+            os.pread(self.stat.fd, 1, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+
+class HostProcesses:
+    """The processes of this host, under `proc` (the root of a proc file system).
+
+    `wants` says which environment variables resolvers need; no other is kept.
+    """
+
+    def __init__(self, wants: Callable[[str], bool], proc: Path = Path("/proc")) -> None:
+        self._proc = proc
+        self._wants = wants
+        self._boot_time = _boot_time(proc)
+        self._by_pid: dict[int, _Entry] = {}
+        self._by_key: dict[ProcessKey, _Entry] = {}
+
+    def identify(self, pid: int, now: float) -> ProcessFacts:
+        """Facts of the process that has this pid at `now`. Never raises."""
+        entry = self._by_pid.get(pid)
+        if entry is not None and entry.alive():
+            entry.seen = now
+            return entry.facts
+        entry = self._look_up(pid, now, entry)
+        # No lock: /proc/PID/environ can block for as long as that process is stuck, and must not
+        # block other GPUs' threads. Two threads that look up the same pid agree on the key.
+        self._by_pid[pid] = entry
+        self._by_key[entry.facts.key] = entry
+        return entry.facts
+
+    def facts(self, key: ProcessKey) -> ProcessFacts | None:
+        """Facts of a process identified before, alive or not; None if long gone."""
+        entry = self._by_key.get(key)
+        return entry.facts if entry else None
+
+    def prune(self, before: float) -> None:
+        """Forget processes that were last identified before this time."""
+        for key, entry in list(self._by_key.items()):
+            if entry.seen < before:
+                del self._by_key[key]
+                if self._by_pid.get(key.pid) is entry:
+                    del self._by_pid[key.pid]
+
+    def _look_up(self, pid: int, now: float, previous: _Entry | None) -> _Entry:
+        try:
+            stat = _Descriptor(os.open(self._proc / str(pid) / "stat", os.O_RDONLY | os.O_CLOEXEC))
+            name, start_ticks = _parse_stat(os.pread(stat.fd, 4096, 0))
+        except (OSError, ValueError, IndexError):
+            return _invisible(pid, now, previous)
+        started = self._boot_time + start_ticks / _TICKS_PER_S
+        environ, environ_error = self._environ(pid)
+        facts = ProcessFacts(
+            key=ProcessKey(pid, int(started)),
+            started=started,
+            name=name,
+            uid=_owner(self._proc / str(pid)),
+            environ=environ,
+            environ_error=environ_error,
+            cgroup=_text(self._proc / str(pid) / "cgroup"),
+        )
+        return _Entry(facts, stat, now)
+
+    def _environ(self, pid: int) -> tuple[dict[str, str], str]:
+        try:
+            with (self._proc / str(pid) / "environ").open("rb") as file:
+                raw = file.read(ENVIRON_LIMIT)
+        except OSError as error:
+            return {}, error.strerror or str(error)
+        pairs = (item.split("=", 1) for item in raw.decode("utf-8", "replace").split("\0"))
+        return {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and self._wants(pair[0])}, ""
+
+
+def _invisible(pid: int, now: float, previous: _Entry | None) -> _Entry:
+    # Drivers list a process a little longer than /proc does: it keeps its name to the end.
+    if previous is not None:
+        previous.seen = now
+        return previous
+    return _Entry(ProcessFacts(ProcessKey(pid, 0), started=0.0, visible=False), None, now)
+
+
+def _parse_stat(raw: bytes) -> tuple[str, int]:
+    """Command name and start (clock ticks since boot, field 22) of proc_pid_stat(5)."""
+    opening, closing = raw.index(b"("), raw.rindex(b")")
+    fields = raw[closing + 2 :].split(None, 20)
+    return raw[opening + 1 : closing].decode("utf-8", "replace"), int(fields[19])
+
+
+def _boot_time(proc: Path) -> int:
+    """Boot of the host, seconds since the epoch (`btime` of proc_stat(5)); 0 if not told."""
+    for line in _text(proc / "stat").splitlines():
+        if line.startswith("btime "):
+            return int(line.split()[1])
+    return 0
+
+
+def _owner(path: Path) -> int | None:
+    try:
+        return path.stat().st_uid
+    except OSError:
+        return None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace")
+    except OSError:
+        return ""
