@@ -83,3 +83,25 @@ class Owner:
     use_case: str = ""
     pool: str = ""
     source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthRow:
+    """How the agent itself fared in one window."""
+
+    window: Window
+    ticks: int
+    ticks_missed: int
+    tick_ms_max: int
+    gpus: int
+    gpus_failed: int
+    processes: int
+    processes_unattributed: int
+    spool_batches: int
+    spool_bytes: int
+    rows_dropped: int
+    rows_refused: int
+    cpu_ms: int
+    rss_mib: int
+    clock_step_ms: int
+    agent_version: str

@@ -17,7 +17,11 @@ sample buffer, which holds several seconds."""
 
 
 class GpuWorker:
-    """Turns the readings of one physical GPU into windows. Used by one thread at a time."""
+    """Turns the readings of one physical GPU into windows. Used by one thread at a time.
+
+    `device` may be exchanged for a reopened one between ticks. Time before `written_until` is not
+    measured: a window that an earlier run has written would be replaced by its other half.
+    """
 
     def __init__(
         self,
@@ -27,13 +31,16 @@ class GpuWorker:
         *,
         window_s: int,
         tick_s: float,
+        written_until: float = 0.0,
     ) -> None:
-        self._device = device
+        self.device = device
         self._table = processes
         self._clock = clock
         self._window_s = window_s
         self._gap_s = max(GAP_TICKS * tick_s, GAP_MIN_S)
+        self._written_until = written_until
         self._last: float | None = None
+        self._open: Window | None = None
         self._meters: dict[str, GpuMeter] = {}
         self._present: dict[str, frozenset[ProcessKey]] = {}
 
@@ -42,35 +49,39 @@ class GpuWorker:
 
         Raises DeviceError; the time up to the next good tick then counts if the gap is short.
         """
-        readings = self._device.read()
+        readings = self.device.read()
         now = self._clock.now()
-        last = self._last
-        if last is not None and now <= last:
-            return []
-        if last is None or now - last > self._gap_s:
-            closed = self.close()
-            last = now
-        else:
-            closed = []
+        last = now if self._last is None or self._last < self._written_until else self._last
         self._last = now
+        if now - last > self._gap_s:
+            last = now
         facts = [[self._table.identify(p.pid, now) for p in r.processes] for r in readings]
+        closed = self._enter(self._window(last))
         start = last
         while start < now:
             window = self._window(start)
+            closed += self._enter(window)
             end = min(now, window.end)
             for reading, known in zip(readings, facts, strict=True):
                 self._book(window, reading, known, start, end, last)
-            if end == window.end:
-                closed += self.close()
             start = end
         self._present = {
             r.gpu.uuid: frozenset(f.key for f in known)
             for r, known in zip(readings, facts, strict=True)
         }
+        return closed + self._enter(self._window(now))
+
+    def _enter(self, window: Window) -> list[GpuUse]:
+        """End the open window if it is another one than this."""
+        if self._open == window:
+            return []
+        closed = self.close()
+        self._open = window
         return closed
 
     def close(self) -> list[GpuUse]:
         """End the open window now, wherever it stands."""
+        self._open = None
         uses = [use for meter in self._meters.values() if (use := meter.close()) is not None]
         self._meters.clear()
         return uses

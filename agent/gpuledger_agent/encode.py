@@ -1,0 +1,204 @@
+"""Rows into columns: closed windows become Batch messages of the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from gpuledger_agent.records import GpuUse, HealthRow, Owner, ProcessUse
+from gpuledger_proto.v1 import telemetry_pb2 as wire
+
+MAX_ROWS = 5_000
+"""Rows per batch; far under what a collector accepts, so that a batch stays a small message."""
+
+MAX_DICTIONARY = 4_000
+"""Strings per batch; a collector accepts 4,096."""
+
+MAX_STRING_BYTES = 256
+"""Bytes of one string on the wire; longer ones are cut at a character."""
+
+DAY_S = 86_400
+
+_STRINGS_PER_ROW = 12
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedProcess:
+    """A process row with what attribution found out about it."""
+
+    use: ProcessUse
+    name: str
+    user: str
+    owner: Owner
+    workload_kind: str
+    workload: str
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedGpu:
+    """A GPU row with its attributed processes."""
+
+    use: GpuUse
+    processes: tuple[OwnedProcess, ...]
+
+
+class _Builder:
+    """One batch under construction."""
+
+    def __init__(self) -> None:
+        self.batch = wire.Batch(dictionary=[""])
+        self.rows = 0
+        self.day: int | None = None
+        self._index = {"": 0}
+
+    def text(self, value: str) -> int:
+        """Index of a string in the batch's dictionary."""
+        index = self._index.get(value)
+        if index is None:
+            index = self._index[value] = len(self._index)
+            self.batch.dictionary.append(_fit(value))
+        return index
+
+    def takes(self, start: int, rows: int) -> bool:
+        """Whether so many more rows of a window fit in."""
+        return self.rows == 0 or (
+            self.day == start // DAY_S
+            and self.rows + rows <= MAX_ROWS
+            and len(self._index) + rows * _STRINGS_PER_ROW <= MAX_DICTIONARY
+        )
+
+    def count(self, start: int) -> None:
+        self.day = start // DAY_S
+        self.rows += 1
+
+
+def batches(gpus: Iterable[OwnedGpu], health: Iterable[HealthRow] = ()) -> Iterator[wire.Batch]:
+    """Batches that together hold these rows; each within one UTC day and within the limits."""
+    builder = _Builder()
+    for gpu in gpus:
+        start = gpu.use.window.start
+        if not builder.takes(start, 1):
+            yield builder.batch
+            builder = _Builder()
+        _add_gpu(builder, gpu.use)
+        for process in gpu.processes:
+            if not builder.takes(start, 1):
+                yield builder.batch
+                builder = _Builder()
+            _add_process(builder, gpu.use, process)
+    for row in health:
+        if not builder.takes(row.window.start, 1):
+            yield builder.batch
+            builder = _Builder()
+        _add_health(builder, row)
+    if builder.rows:
+        yield builder.batch
+
+
+def row_count(batch: wire.Batch) -> int:
+    """Rows of a batch over all its tables."""
+    return (
+        len(batch.process_usage.window_start)
+        + len(batch.gpu_usage.window_start)
+        + len(batch.gpu_allocation.window_start)
+        + len(batch.agent_health.window_start)
+    )
+
+
+def _fit(value: str) -> str:
+    encoded = value.encode("utf-8", "replace")
+    return encoded[:MAX_STRING_BYTES].decode("utf-8", "ignore")
+
+
+def _add_process(to: _Builder, gpu: GpuUse, row: OwnedProcess) -> None:
+    c, use, owner = to.batch.process_usage, row.use, row.owner
+    to.count(gpu.window.start)
+    c.window_start.append(gpu.window.start)
+    c.window_s.append(gpu.window.seconds)
+    c.gpu.append(to.text(gpu.gpu.uuid))
+    c.gpu_model.append(to.text(gpu.gpu.model))
+    c.pid.append(use.key.pid)
+    c.process_start.append(use.key.start)
+    c.process_name.append(to.text(row.name))
+    c.user.append(to.text(row.user))
+    c.team.append(to.text(owner.team))
+    c.model.append(to.text(owner.model))
+    c.endpoint.append(to.text(owner.endpoint))
+    c.use_case.append(to.text(owner.use_case))
+    c.pool.append(to.text(owner.pool))
+    c.workload_kind.append(to.text(row.workload_kind))
+    c.workload.append(to.text(row.workload))
+    c.owner_source.append(to.text(owner.source))
+    c.context.append(wire.Context.ValueType(use.context))
+    c.present_ms.append(use.present_ms)
+    c.held_ms.append(use.held_ms)
+    c.sm_busy_ms.append(use.sm_busy_ms)
+    c.sm_pct_max.append(use.sm_pct_max)
+    c.sm_source.append(wire.SmSource.ValueType(use.sm_source))
+    c.mem_mib_mean.append(use.mem_mib_mean or 0)
+    c.mem_mib_max.append(use.mem_mib_max or 0)
+    c.mem_source.append(
+        wire.MEM_SOURCE_UNKNOWN if use.mem_mib_mean is None else wire.MEM_SOURCE_DRIVER
+    )
+
+
+def _add_gpu(to: _Builder, use: GpuUse) -> None:
+    c = to.batch.gpu_usage
+    to.count(use.window.start)
+    c.window_start.append(use.window.start)
+    c.window_s.append(use.window.seconds)
+    c.gpu.append(to.text(use.gpu.uuid))
+    c.gpu_model.append(to.text(use.gpu.model))
+    c.gpu_index.append(use.gpu.index)
+    c.observed_ms.append(use.observed_ms)
+    c.unallocated_ms.append(use.observed_ms - use.held_ms)
+    c.sm_busy_ms.append(use.sm_busy_ms)
+    c.sm_pct_max.append(use.sm_pct_max)
+    c.sm_source.append(wire.SmSource.ValueType(use.sm_source))
+    c.mem_mib_mean.append(use.mem_mib_mean or 0)
+    c.mem_mib_max.append(use.mem_mib_max or 0)
+    c.mem_total_mib.append(use.gpu.memory_mib or 0)
+    c.power_w_mean.append(use.power_w_mean or 0)
+    c.power_w_max.append(use.power_w_max or 0)
+    c.temperature_c_max.append(use.temperature_c_max or 0)
+    c.sm_clock_mhz_mean.append(use.sm_clock_mhz_mean or 0)
+    c.tensor_pct_mean.append(use.tensor_pct_mean or 0)
+    c.dram_pct_mean.append(use.dram_pct_mean or 0)
+    c.ecc_uncorrected.append(use.ecc_uncorrected or 0)
+    c.xid.append(use.xid)
+    c.offered.append(_offered(use))
+
+
+def _offered(use: GpuUse) -> int:
+    """Which gauges the GPU offers, as the sum of GpuOffer bits."""
+    offers = (
+        (use.mem_mib_mean, wire.GPU_OFFER_MEMORY),
+        (use.power_w_mean, wire.GPU_OFFER_POWER),
+        (use.temperature_c_max, wire.GPU_OFFER_TEMPERATURE),
+        (use.sm_clock_mhz_mean, wire.GPU_OFFER_CLOCK),
+        (use.tensor_pct_mean, wire.GPU_OFFER_GPM),
+        (use.ecc_uncorrected, wire.GPU_OFFER_ECC),
+    )
+    return sum(bit for value, bit in offers if value is not None)
+
+
+def _add_health(to: _Builder, row: HealthRow) -> None:
+    c = to.batch.agent_health
+    to.count(row.window.start)
+    c.window_start.append(row.window.start)
+    c.window_s.append(row.window.seconds)
+    c.ticks.append(row.ticks)
+    c.ticks_missed.append(row.ticks_missed)
+    c.tick_ms_max.append(row.tick_ms_max)
+    c.gpus.append(row.gpus)
+    c.gpus_failed.append(row.gpus_failed)
+    c.processes.append(row.processes)
+    c.processes_unattributed.append(row.processes_unattributed)
+    c.spool_batches.append(row.spool_batches)
+    c.spool_bytes.append(row.spool_bytes)
+    c.rows_dropped.append(row.rows_dropped)
+    c.rows_refused.append(row.rows_refused)
+    c.cpu_ms.append(row.cpu_ms)
+    c.rss_mib.append(row.rss_mib)
+    c.clock_step_ms.append(row.clock_step_ms)
+    c.agent_version.append(to.text(row.agent_version))
