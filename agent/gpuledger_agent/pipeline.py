@@ -63,7 +63,11 @@ class Pipeline:
         owner = self._attributor.owner(facts)
         if not owner.pool:
             owner = Owner(
-                owner.team, owner.model, owner.endpoint, owner.use_case, self._host_pool,
+                owner.team,
+                owner.model,
+                owner.endpoint,
+                owner.use_case,
+                self._host_pool,
                 owner.source,
             )
         return OwnedProcess(

@@ -68,6 +68,10 @@ class Spool:
         self._count, self._bytes = self._db.execute(
             "SELECT count(*), ifnull(sum(length(body)), 0) FROM batch"
         ).fetchone()
+        self.newest: int = self._db.execute(
+            "SELECT ifnull(max(sequence), 0) FROM batch"
+        ).fetchone()[0]
+        """Sequence of the batch appended last."""
 
     def append(self, batches: list[wire.Batch], written_until: int) -> None:
         """Keep these batches, which hold windows that end no later than `written_until`.
@@ -77,7 +81,9 @@ class Spool:
         rows = [(row_count(b), b.SerializeToString()) for b in batches]
         try:
             with self._lock, self._db:
-                self._db.executemany("INSERT INTO batch (rows, body) VALUES (?, ?)", rows)
+                for row in rows:
+                    cursor = self._db.execute("INSERT INTO batch (rows, body) VALUES (?, ?)", row)
+                    self.newest = cursor.lastrowid or self.newest
                 self._db.execute(
                     "INSERT INTO meta VALUES ('written_until', ?)"
                     " ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",

@@ -1,0 +1,232 @@
+"""From the spool to a collector: one gRPC stream, repeated until everything is acknowledged."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import grpc
+
+from gpuledger_agent.encode import row_count
+from gpuledger_agent.log import Once
+from gpuledger_agent.spool import Spool
+from gpuledger_proto.v1 import telemetry_pb2 as wire
+from gpuledger_proto.v1.telemetry_pb2_grpc import TelemetryStub
+
+log = logging.getLogger(__name__)
+
+BACKOFF_MIN_S = 1.0
+BACKOFF_MAX_S = 60.0
+
+SILENCE_S = 120.0
+"""A collector that owes answers and has given none for this long may be stuck; another connect
+may reach a better one. (A dead network is noticed sooner, by keepalive.)"""
+
+CHECK_S = 5.0
+"""How often a waiting stream looks at the silence."""
+
+_OPTIONS = (
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.max_receive_message_length", 1 << 20),
+    ("grpc.enable_retries", 0),
+)
+
+
+@dataclass(slots=True)
+class StreamCounters:
+    """What the uplink has done since the agent started."""
+
+    connected: bool = False
+    connects: int = 0
+    batches_sent: int = 0
+    rows_acked: int = 0
+    rows_refused: int = 0
+    batches_refused: int = 0
+
+
+class Uplink:
+    """Keeps one stream to a collector going. `run` blocks; call it from a thread of its own.
+
+    `hello` is asked for the present inventory at every connect and whenever `reintroduce` was
+    called. Collector addresses are tried in turn, with full-jitter backoff between rounds
+    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+    """
+
+    def __init__(self, addresses: Sequence[str], spool: Spool, hello: Callable[[], wire.Hello]):
+        self._addresses = tuple(addresses)
+        self._spool = spool
+        self._hello = hello
+        self._stop = threading.Event()
+        self._session: _Session | None = None
+        self._once = Once(log)
+        self.counters = StreamCounters()
+
+    def run(self) -> None:
+        """Connect, stream, and start over when the stream ends; until `stop`."""
+        attempt = 0
+        while not self._stop.is_set():
+            address = self._addresses[attempt % len(self._addresses)]
+            answered = self._stream(address)
+            attempt = 0 if answered else attempt + 1
+            if not self._stop.is_set():
+                limit = min(BACKOFF_MAX_S, BACKOFF_MIN_S * 2 ** min(attempt, 10))
+                # Jitter against a thundering herd, not a secret.
+                self._stop.wait(random.uniform(0, limit))  # noqa: S311
+
+    def stop(self) -> None:
+        """End `run` soon; what is unanswered stays in the spool."""
+        self._stop.set()
+        if self._session is not None:
+            self._session.end()
+
+    def reintroduce(self) -> None:
+        """Send Hello again, since the inventory changed."""
+        if self._session is not None:
+            self._session.reintroduce()
+
+    def _stream(self, address: str) -> bool:
+        """One stream from Hello to its end; whether the collector welcomed us."""
+        session = self._session = _Session(self._spool, self._hello, self.counters)
+        if self._stop.is_set():
+            return False
+        try:
+            with grpc.insecure_channel(address, options=_OPTIONS) as channel:
+                call = TelemetryStub(channel).Stream(session.outgoing())
+                session.begin(call.cancel)
+                for message in call:
+                    session.incoming(message)
+                    if session.welcomed and not self.counters.connected:
+                        self.counters.connected = True
+                        self.counters.connects += 1
+                        self._once.over("link", "event=collector_reached address=%s", address)
+                reason = "the collector ended the stream"
+        except grpc.RpcError as error:
+            reason = _reason(error)
+        finally:
+            self.counters.connected = False
+            session.end()
+        if not self._stop.is_set():
+            self._once.warning(
+                "link",
+                "event=collector_unreachable address=%s reason=%r windows wait in the spool",
+                address,
+                reason,
+            )
+        return session.welcomed
+
+
+class _Session:
+    """One stream: what was sent on it and what is still unanswered."""
+
+    def __init__(
+        self, spool: Spool, hello: Callable[[], wire.Hello], counters: StreamCounters
+    ) -> None:
+        self._spool = spool
+        self._hello = hello
+        self._counters = counters
+        self._wake = spool.appended
+        self._cancel: Callable[[], object] = lambda: None
+        self._ended = False
+        self._introduce = True
+        self._unanswered: dict[int, int] = {}
+        self._sent_until = 0
+        self._max_in_flight = 0
+        self._heard_at = time.monotonic()
+        self.welcomed = False
+
+    def begin(self, cancel: Callable[[], object]) -> None:
+        self._cancel = cancel
+
+    def end(self) -> None:
+        with self._wake:
+            self._ended = True
+            self._wake.notify_all()
+        self._cancel()
+
+    def reintroduce(self) -> None:
+        with self._wake:
+            self._introduce = True
+            self._wake.notify_all()
+
+    def outgoing(self) -> Iterator[wire.AgentMessage]:
+        """What the agent says; gRPC takes it from here at the pace of the network."""
+        while True:
+            with self._wake:
+                ready = self._wake.wait_for(self._something_to_do, CHECK_S)
+                if self._ended:
+                    return
+                introduce, self._introduce = self._introduce, False
+            if introduce:
+                yield wire.AgentMessage(hello=self._hello())
+                continue
+            if not ready:
+                self._check_silence()
+                continue
+            for batch in self._spool.after(self._sent_until, 1):
+                self._sent_until = batch.sequence
+                with self._wake:
+                    self._unanswered[batch.sequence] = row_count(batch)
+                self._counters.batches_sent += 1
+                yield wire.AgentMessage(batch=batch)
+
+    def incoming(self, message: wire.CollectorMessage) -> None:
+        """What the collector says."""
+        self._heard_at = time.monotonic()
+        match message.WhichOneof("body"):
+            case "welcome":
+                self.welcomed = True
+                with self._wake:
+                    self._max_in_flight = max(message.welcome.max_in_flight, 1)
+                    self._wake.notify_all()
+            case "ack":
+                sequences = list(message.ack.sequences)
+                self._counters.rows_acked += self._answered(sequences)
+                self._spool.forget(sequences)
+            case "refusal":
+                self._refused(message.refusal)
+            case _:
+                pass  # a newer collector may say more
+
+    def _refused(self, refusal: wire.Refusal) -> None:
+        rows = self._answered([refusal.sequence])
+        refused = rows if refusal.whole_batch else min(refusal.rows_refused, rows)
+        self._counters.rows_refused += refused
+        self._counters.rows_acked += rows - refused
+        self._counters.batches_refused += 1
+        log.error(
+            "event=batch_refused sequence=%d rows=%d of=%d reason=%r",
+            *(refusal.sequence, refused, rows, refusal.reason),
+        )
+        if refusal.whole_batch:
+            self._spool.set_aside(refusal.sequence, refusal.reason)
+        else:
+            self._spool.forget([refusal.sequence])
+
+    def _answered(self, sequences: list[int]) -> int:
+        """Strike these off; return how many rows they held."""
+        with self._wake:
+            rows = sum(self._unanswered.pop(s, 0) for s in sequences)
+            self._wake.notify_all()
+        return rows
+
+    def _may_send(self) -> bool:
+        return len(self._unanswered) < self._max_in_flight and self._spool.newest > self._sent_until
+
+    def _something_to_do(self) -> bool:
+        return self._ended or self._introduce or self._may_send()
+
+    def _check_silence(self) -> None:
+        owes = bool(self._unanswered) or not self.welcomed
+        if owes and time.monotonic() - self._heard_at > SILENCE_S:
+            self._cancel()
+
+
+def _reason(error: grpc.RpcError) -> str:
+    if isinstance(error, grpc.Call):
+        return f"{error.code().name}: {error.details()}"
+    return str(error)
