@@ -50,8 +50,11 @@ class Pipeline:
 
     def write(self, uses: Sequence[GpuUse], health: Sequence[HealthRow] = ()) -> None:
         """Attribute and encode these rows and put them on disk."""
-        owned = self.attribute(uses)
-        ends = [use.window.end for use in uses] + [row.window.end for row in health]
+        self.store(self.attribute(uses), health)
+
+    def store(self, owned: Sequence[OwnedGpu], health: Sequence[HealthRow] = ()) -> None:
+        """Encode these rows and put them on disk."""
+        ends = [gpu.use.window.end for gpu in owned] + [row.window.end for row in health]
         if ends:
             self._spool.append(list(batches(owned, health)), max(ends))
             self._table.prune(max(ends) - KEEP_FACTS_S)

@@ -1,0 +1,213 @@
+"""The agent: every part put together, and the loop that writes one window after the other."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import resource
+import threading
+import time
+from pathlib import Path
+
+import psutil
+
+from gpuledger_agent import __version__
+from gpuledger_agent.attribution.attributor import Attributor
+from gpuledger_agent.attribution.environment import EnvironmentResolver
+from gpuledger_agent.attribution.static import StaticResolver
+from gpuledger_agent.clock import STALL_S, SteadyClock
+from gpuledger_agent.config import AgentConfig
+from gpuledger_agent.devices.base import Device, DeviceLayer, GpuInfo
+from gpuledger_agent.driver import Driver
+from gpuledger_agent.pipeline import Pipeline, UserNames
+from gpuledger_agent.processes import HostProcesses
+from gpuledger_agent.records import GpuUse, HealthRow, Window
+from gpuledger_agent.spool import Spool
+from gpuledger_agent.stream import Uplink
+from gpuledger_agent.worker import GpuWorker
+from gpuledger_proto.v1 import telemetry_pb2 as wire
+
+log = logging.getLogger(__name__)
+
+GRACE_S = 2.0
+"""How long after its end a window is written: time for a slow GPU's last tick. What comes later
+still is written with the next window."""
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Daemon:
+    """One agent: devices -> windows -> attribution -> spool -> stream.
+
+    Raises SpoolError if its spool cannot be opened. Whatever else fails is logged, counted
+    and tried again.
+    """
+
+    def __init__(self, config: AgentConfig, layer: DeviceLayer) -> None:
+        self._config = config
+        self._clock = SteadyClock()
+        self.attributor = Attributor([EnvironmentResolver(), StaticResolver(config.owner)])
+        self._processes = HostProcesses(self.attributor.wants)
+        self.spool = Spool(config.spool, config.spool_max_mib << 20)
+        self.pipeline = Pipeline(
+            self._processes,
+            self.attributor,
+            self.spool,
+            host_pool=config.pool,
+            user_name=UserNames(),
+        )
+        self._closed: queue.SimpleQueue[list[GpuUse]] = queue.SimpleQueue()
+        self.driver = Driver(
+            layer, self._make_worker, self._closed.put, self._clock, config.tick_s
+        )
+        self.uplink = Uplink(config.collectors, self.spool, self._hello)
+        self._gpus: dict[str, GpuInfo] = {}
+        self._written_until = self._resume_at()
+        self._self = psutil.Process()
+        self._cpu_s = 0.0
+        self._stepped_s = 0.0
+
+    def _resume_at(self) -> float:
+        """End of what an earlier run wrote; 0.0 if the clock has been set back since then."""
+        until = float(self.spool.written_until())
+        return until if until < self._clock.now() + STALL_S else 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Measure and send until `stop` is set; then write what is open and end."""
+        _raise_file_limit()
+        threads = [
+            threading.Thread(target=self.driver.run, name="driver", daemon=True),
+            threading.Thread(target=self.uplink.run, name="uplink", daemon=True),
+        ]
+        for thread in threads:
+            thread.start()
+        window = self._window(self._clock.now())
+        while not stop.wait(max(window.end + GRACE_S - self._clock.now(), 0.0)):
+            self._write(window)
+            window = self._next(window)
+        self.driver.stop()
+        threads[0].join(GRACE_S * 2)
+        self._write(window)
+        self.uplink.stop()
+        threads[1].join(GRACE_S)
+        self.spool.close()
+        log.info("event=stopped")
+
+    def _next(self, window: Window) -> Window:
+        """The window after this one, or the present one after a step of the clock or a pause."""
+        following = Window(window.end, window.seconds)
+        present = self._window(self._clock.now())
+        if abs(present.start - following.start) > window.seconds:
+            return present
+        return following
+
+    def _window(self, at: float) -> Window:
+        seconds = self._config.window_s
+        return Window(int(at // seconds) * seconds, seconds)
+
+    def _make_worker(self, device: Device) -> GpuWorker:
+        return GpuWorker(
+            device,
+            self._processes,
+            self._clock,
+            window_s=self._config.window_s,
+            tick_s=self._config.tick_s,
+            written_until=self._written_until,
+        )
+
+    def _write(self, window: Window) -> None:
+        """Write what the GPUs have closed, and how the agent fared in `window`."""
+        try:
+            uses = self._collect()
+            owned = self.pipeline.attribute(uses)
+            self._introduce(uses)
+            self.pipeline.store(owned, [self._health(window)])
+        except Exception:  # a daemon reports what it did not foresee, and goes on
+            log.exception("event=window_not_written start=%d", window.start)
+
+    def _collect(self) -> list[GpuUse]:
+        uses: list[GpuUse] = []
+        while True:
+            try:
+                uses += self._closed.get_nowait()
+            except queue.Empty:
+                return uses
+
+    def _introduce(self, uses: list[GpuUse]) -> None:
+        """Send the inventory again if a GPU is new to it or has changed."""
+        changed = {u.gpu.uuid: u.gpu for u in uses if self._gpus.get(u.gpu.uuid) != u.gpu}
+        if changed:
+            # Replaced, not updated: the uplink's thread may be reading it.
+            self._gpus = self._gpus | changed
+            self.uplink.reintroduce()
+
+    def _hello(self) -> wire.Hello:
+        config = self._config
+        return wire.Hello(
+            host=config.host,
+            cluster=config.cluster,
+            host_pool=config.pool,
+            agent_version=__version__,
+            boot_id=_boot_id(),
+            driver_version=self.driver.state().version,
+            labels=dict(config.labels),
+            gpus=[_wire_gpu(gpu) for gpu in self._gpus.values()],
+        )
+
+    def _health(self, window: Window) -> HealthRow:
+        counters = self.driver.take_counters()
+        driver = self.driver.state()
+        spool = self.spool.state()
+        return HealthRow(
+            window=window,
+            ticks=counters.ticks,
+            ticks_missed=counters.missed,
+            tick_ms_max=round(counters.tick_ms_max),
+            gpus=driver.gpus,
+            gpus_failed=driver.gpus_failed,
+            processes=self.pipeline.processes,
+            processes_unattributed=self.pipeline.unattributed,
+            spool_batches=spool.batches,
+            spool_bytes=spool.bytes,
+            rows_dropped=spool.rows_dropped,
+            rows_refused=self.uplink.counters.rows_refused,
+            cpu_ms=self._take_cpu_ms(),
+            rss_mib=self._self.memory_info().rss >> 20,
+            clock_step_ms=self._take_step_ms(),
+            agent_version=__version__,
+        )
+
+    def _take_cpu_ms(self) -> int:
+        before, self._cpu_s = self._cpu_s, time.process_time()
+        return round((self._cpu_s - before) * 1000)
+
+    def _take_step_ms(self) -> int:
+        before, self._stepped_s = self._stepped_s, self._clock.stepped_s
+        return round((self._stepped_s - before) * 1000)
+
+
+def _wire_gpu(gpu: GpuInfo) -> wire.Gpu:
+    return wire.Gpu(
+        uuid=gpu.uuid,
+        index=gpu.index,
+        model=gpu.model,
+        memory_mib=gpu.memory_mib or 0,
+        parent_uuid=gpu.parent_uuid,
+        share_milli=round(gpu.share * 1000),
+        mig_profile=gpu.mig_profile,
+    )
+
+
+def _boot_id() -> str:
+    try:
+        return BOOT_ID.read_text("ascii").strip()
+    except OSError:
+        return ""
+
+
+def _raise_file_limit() -> None:
+    """One descriptor is kept per process on a GPU (see processes.py); 1,024 may not do."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
