@@ -57,9 +57,7 @@ class Daemon:
             user_name=UserNames(),
         )
         self._closed: queue.SimpleQueue[list[GpuUse]] = queue.SimpleQueue()
-        self.driver = Driver(
-            layer, self._make_worker, self._closed.put, self._clock, config.tick_s
-        )
+        self.driver = Driver(layer, self._make_worker, self._closed.put, self._clock, config.tick_s)
         self.uplink = Uplink(config.collectors, self.spool, self._hello)
         self._gpus: dict[str, GpuInfo] = {}
         self._written_until = self._resume_at()

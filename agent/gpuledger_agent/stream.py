@@ -57,7 +57,9 @@ class Uplink:
     (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
     """
 
-    def __init__(self, addresses: Sequence[str], spool: Spool, hello: Callable[[], wire.Hello]):
+    def __init__(
+        self, addresses: Sequence[str], spool: Spool, hello: Callable[[], wire.Hello]
+    ) -> None:
         self._addresses = tuple(addresses)
         self._spool = spool
         self._hello = hello

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from gpuledger_agent.clock import Clock
 from gpuledger_agent.devices.base import Device, DeviceError, DeviceLayer, Fault
 from gpuledger_agent.log import Once
-from gpuledger_agent.processes import ProcessTable
 from gpuledger_agent.records import GpuUse
 from gpuledger_agent.worker import GpuWorker
 
