@@ -11,6 +11,9 @@ from gpuledger_agent.attribution.labels import LabelError, clean
 from gpuledger_agent.records import Owner
 
 DEFAULT_COLLECTOR = "127.0.0.1:7670"
+MIN_TICK_S = 0.1
+"""Drivers sample a few times a second; reading them more often tells nothing new."""
+
 DEFAULT_SPOOL = Path("/var/lib/gpuledger-agent/spool.sqlite")
 
 
@@ -42,26 +45,32 @@ class AgentConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for settings that contradict each other or make no sense."""
-        if self.window_s < 1 or 60 % self.window_s:
-            raise ConfigError(f"window {self.window_s} s: take a divisor of 60 (1 to 60 seconds)")
-        ticks = self.window_s / self.tick_s if self.tick_s > 0 else 0
-        if not 0.1 <= self.tick_s or not ticks.is_integer():
-            raise ConfigError(
-                f"tick {self.tick_s} s: take at least 0.1 s, and a whole number of ticks per"
-                f" window of {self.window_s} s"
-            )
+        _check_times(self.window_s, self.tick_s)
         if not self.host or len(self.host) > 253:
             raise ConfigError(f"host {self.host!r}: take a name of 1 to 253 characters")
         if self.spool_max_mib < 1:
             raise ConfigError(f"spool limit {self.spool_max_mib} MiB: take at least 1 MiB")
-        for address in self.collectors:
-            _check_address("collector", address)
+        if not self.collectors:
+            raise ConfigError("no collector: name at least one HOST:PORT")
+        for address in (*self.collectors, self.metrics_listen, self.health_listen):
+            if address:
+                host_port(address)
         for name in ("host", "cluster", "pool"):
             _check_label(name, getattr(self, name))
         for name in ("team", "model", "endpoint", "use_case"):
             _check_label(name, getattr(self.owner, name))
         for name, value in self.labels.items():
             _check_label(f"labels.{name}", value)
+
+
+def _check_times(window_s: int, tick_s: float) -> None:
+    if window_s < 1 or 60 % window_s:
+        raise ConfigError(f"window {window_s} s: take a divisor of 60 (1 to 60 seconds)")
+    if tick_s < MIN_TICK_S or not (window_s / tick_s).is_integer():
+        raise ConfigError(
+            f"tick {tick_s} s: take at least {MIN_TICK_S} s, and a whole number of ticks per"
+            f" window of {window_s} s"
+        )
 
 
 def _check_label(name: str, value: str) -> None:
@@ -72,7 +81,9 @@ def _check_label(name: str, value: str) -> None:
         raise ConfigError(f"{name} {value!r} {error}") from error
 
 
-def _check_address(name: str, address: str) -> None:
+def host_port(address: str) -> tuple[str, int]:
+    """HOST:PORT or [IPV6]:PORT in its parts. Raises ConfigError."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or not 0 <= int(port) < 65536:
-        raise ConfigError(f"{name} {address!r}: write HOST:PORT")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ConfigError(f"{address!r} is no address: write HOST:PORT")
+    return host.strip("[]"), int(port)

@@ -11,19 +11,21 @@ from pathlib import Path
 
 import psutil
 
-from gpuledger_agent import __version__
+from gpuledger_agent import __version__, metrics
 from gpuledger_agent.attribution.attributor import Attributor
 from gpuledger_agent.attribution.environment import EnvironmentResolver
 from gpuledger_agent.attribution.static import StaticResolver
 from gpuledger_agent.clock import STALL_S, SteadyClock
-from gpuledger_agent.config import AgentConfig
+from gpuledger_agent.config import AgentConfig, host_port
 from gpuledger_agent.devices.base import Device, DeviceLayer, GpuInfo
 from gpuledger_agent.driver import Driver
+from gpuledger_agent.health import HealthServer
 from gpuledger_agent.pipeline import Pipeline, UserNames
 from gpuledger_agent.processes import HostProcesses
 from gpuledger_agent.records import GpuUse, HealthRow, Window
 from gpuledger_agent.spool import Spool
 from gpuledger_agent.stream import Uplink
+from gpuledger_agent.watch import WatchCounters
 from gpuledger_agent.worker import GpuWorker
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 
@@ -36,6 +38,11 @@ still is written with the next window."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
+def make_attributor(config: AgentConfig) -> Attributor:
+    """The resolvers in their order: who speaks for itself comes first."""
+    return Attributor([EnvironmentResolver(), StaticResolver(config.owner)])
+
+
 class Daemon:
     """One agent: devices -> windows -> attribution -> spool -> stream.
 
@@ -46,7 +53,7 @@ class Daemon:
     def __init__(self, config: AgentConfig, layer: DeviceLayer) -> None:
         self._config = config
         self._clock = SteadyClock()
-        self.attributor = Attributor([EnvironmentResolver(), StaticResolver(config.owner)])
+        self.attributor = make_attributor(config)
         self._processes = HostProcesses(self.attributor.wants)
         self.spool = Spool(config.spool, config.spool_max_mib << 20)
         self.pipeline = Pipeline(
@@ -59,6 +66,9 @@ class Daemon:
         self._closed: queue.SimpleQueue[list[GpuUse]] = queue.SimpleQueue()
         self.driver = Driver(layer, self._make_worker, self._closed.put, self._clock, config.tick_s)
         self.uplink = Uplink(config.collectors, self.spool, self._hello)
+        self.ticks = WatchCounters()
+        """Sum over all windows written so far."""
+        self._health_server: HealthServer | None = None
         self._gpus: dict[str, GpuInfo] = {}
         self._written_until = self._resume_at()
         self._self = psutil.Process()
@@ -73,6 +83,8 @@ class Daemon:
     def run(self, stop: threading.Event) -> None:
         """Measure and send until `stop` is set; then write what is open and end."""
         _raise_file_limit()
+        self._serve_metrics()
+        self._serve_health()
         threads = [
             threading.Thread(target=self.driver.run, name="driver", daemon=True),
             threading.Thread(target=self.uplink.run, name="uplink", daemon=True),
@@ -88,8 +100,34 @@ class Daemon:
         self._write(window)
         self.uplink.stop()
         threads[1].join(GRACE_S)
+        if self._health_server is not None:
+            self._health_server.stop()
         self.spool.close()
         log.info("event=stopped")
+
+    def _serve_metrics(self) -> None:
+        if not self._config.metrics_listen:
+            return
+        try:
+            metrics.serve(self, *host_port(self._config.metrics_listen))
+        except OSError as error:
+            log.warning(
+                "event=metrics_not_served address=%s reason=%r remedy=%r",
+                *(self._config.metrics_listen, str(error), "choose another (--metrics)"),
+            )
+
+    def _serve_health(self) -> None:
+        if not self._config.health_listen:
+            return
+        try:
+            self._health_server = HealthServer(self._config.health_listen)
+        except OSError as error:
+            log.warning(
+                "event=health_not_served address=%s reason=%r remedy=%r",
+                *(self._config.health_listen, str(error), "choose another (--health)"),
+            )
+            return
+        self._health_server.start()
 
     def _next(self, window: Window) -> Window:
         """The window after this one, or the present one after a step of the clock or a pause."""
@@ -154,7 +192,13 @@ class Daemon:
 
     def _health(self, window: Window) -> HealthRow:
         counters = self.driver.take_counters()
+        self.ticks.ticks += counters.ticks
+        self.ticks.missed += counters.missed
         driver = self.driver.state()
+        if self._health_server is not None:
+            self._health_server.report(
+                driver=bool(driver.version), collector=self.uplink.counters.connected
+            )
         spool = self.spool.state()
         return HealthRow(
             window=window,

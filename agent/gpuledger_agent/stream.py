@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 
@@ -106,9 +107,9 @@ class Uplink:
                         self.counters.connected = True
                         self.counters.connects += 1
                         self._once.over("link", "event=collector_reached address=%s", address)
-                reason = "the collector ended the stream"
+                why = "the collector ended the stream"
         except grpc.RpcError as error:
-            reason = _reason(error)
+            why = reason(error)
         finally:
             self.counters.connected = False
             session.end()
@@ -117,7 +118,7 @@ class Uplink:
                 "link",
                 "event=collector_unreachable address=%s reason=%r windows wait in the spool",
                 address,
-                reason,
+                why,
             )
         return session.welcomed
 
@@ -228,7 +229,11 @@ class _Session:
             self._cancel()
 
 
-def _reason(error: grpc.RpcError) -> str:
-    if isinstance(error, grpc.Call):
-        return f"{error.code().name}: {error.details()}"
-    return str(error)
+def reason(error: grpc.RpcError) -> str:
+    """Why a call failed, in one line."""
+    # What grpc raises on the client is a Call too, which its stubs cannot express.
+    call: Any = error
+    try:
+        return f"{call.code().name}: {call.details()}"
+    except AttributeError:
+        return str(error)

@@ -1,0 +1,183 @@
+"""What this host can see and attribute, step by step, and what to do where it cannot."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from enum import Enum
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from gpuledger_agent.attribution.attributor import Attributor
+from gpuledger_agent.clock import SteadyClock
+from gpuledger_agent.config import AgentConfig
+from gpuledger_agent.daemon import make_attributor
+from gpuledger_agent.devices.base import DeviceError, DeviceLayer, Reading, SmSource
+from gpuledger_agent.driver import REMEDIES
+from gpuledger_agent.processes import HostProcesses, ProcessFacts
+from gpuledger_agent.stream import reason
+
+REACH_S = 5.0
+"""How long a collector may take to answer."""
+
+
+class Verdict(Enum):
+    """How a check went."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at; `remedy` is empty where nothing needs doing."""
+
+    verdict: Verdict
+    subject: str
+    text: str
+    remedy: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """Plain strings, for JSON."""
+        return asdict(self) | {"verdict": self.verdict.value}
+
+
+def checks(config: AgentConfig, layer: DeviceLayer) -> Iterator[Check]:
+    """Look at everything the agent depends on, in the order in which it depends on it."""
+    attributor = make_attributor(config)
+    pids: set[int] = set()
+    try:
+        version = layer.open()
+        count = layer.count()
+    except DeviceError as error:
+        yield Check(Verdict.FAIL, "driver", str(error), REMEDIES[error.fault])
+    else:
+        yield Check(Verdict.OK, "driver", f"version {version}, {count} GPUs")
+        for index in range(count):
+            yield from _gpu(layer, index, pids)
+        yield from _processes(pids, attributor)
+    layer.close()
+    yield _spool(config)
+    for address in config.collectors:
+        yield _collector(address)
+
+
+def _gpu(layer: DeviceLayer, index: int, pids: set[int]) -> Iterator[Check]:
+    try:
+        device = layer.device(index)
+        device.read()
+        # Only the second reading has something to compare with.
+        readings = device.read()
+    except DeviceError as error:
+        yield Check(Verdict.FAIL, f"GPU {index}", str(error), REMEDIES[error.fault])
+        return
+    for reading in readings:
+        pids.update(p.pid for p in reading.processes if p.listed)
+        missing = _not_offered(reading)
+        gpu = reading.gpu
+        name = f"GPU {index}" + (f" MIG {gpu.mig_profile}" if gpu.mig_profile else "")
+        text = f"{gpu.model}, {gpu.uuid}, SM use from {reading.sm_source.name.lower()}"
+        if missing:
+            text += f"; not offered: {', '.join(missing)}"
+        worst = Verdict.WARN if reading.sm_source is SmSource.UNKNOWN else Verdict.OK
+        remedy = "its held time is booked as unmeasured" if worst is Verdict.WARN else ""
+        yield Check(worst, name, text, remedy)
+
+
+def _not_offered(reading: Reading) -> list[str]:
+    offers = {
+        "memory": reading.mem_used_mib,
+        "power": reading.power_w,
+        "temperature": reading.temperature_c,
+        "SM clock": reading.sm_clock_mhz,
+        "ECC errors": reading.ecc_uncorrected,
+    }
+    missing = [name for name, value in offers.items() if value is None]
+    listed = [p for p in reading.processes if p.listed]
+    if any(p.mem_mib is None for p in listed):
+        missing.append("memory per process")
+    if listed and all(p.sm_fraction is None for p in listed):
+        missing.append("SM use per process")
+    return missing
+
+
+def _processes(pids: set[int], attributor: Attributor) -> Iterator[Check]:
+    table = HostProcesses(attributor.wants)
+    now = SteadyClock().now()
+    facts = [table.identify(pid, now) for pid in sorted(pids)]
+    hidden = [f.key.pid for f in facts if not f.visible]
+    if hidden:
+        yield Check(
+            Verdict.FAIL,
+            "processes",
+            f"{len(hidden)} of {len(facts)} GPU processes are not in this /proc: {hidden[:8]}",
+            "run the agent in the host's PID namespace (docker --pid=host, Kubernetes hostPID)",
+        )
+    closed = [f for f in facts if f.environ_error]
+    if closed:
+        yield Check(
+            Verdict.WARN,
+            "processes",
+            f"environment of {len(closed)} processes: {closed[0].environ_error}",
+            "give the agent CAP_SYS_PTRACE, or run it as the same user",
+        )
+    if not hidden and not closed:
+        yield Check(Verdict.OK, "processes", f"{len(facts)} on the GPUs, all visible")
+    for one in facts:
+        yield _owner(one, attributor)
+
+
+def _owner(facts: ProcessFacts, attributor: Attributor) -> Check:
+    owner = attributor.owner(facts)
+    subject = f"pid {facts.key.pid} {facts.name}".rstrip()
+    if owner.team:
+        named = (("model", owner.model), ("endpoint", owner.endpoint), ("pool", owner.pool))
+        rest = "".join(f", {name} {value}" for name, value in named if value)
+        return Check(Verdict.OK, subject, f"team {owner.team}{rest} (from {owner.source})")
+    return Check(
+        Verdict.WARN,
+        subject,
+        "nobody names its team",
+        "set GPULEDGER_TEAM in its environment, or --team for the whole host",
+    )
+
+
+def _spool(config: AgentConfig) -> Check:
+    if config.spool is None:
+        return Check(Verdict.WARN, "spool", "in memory; windows do not survive a restart")
+    place = next(p for p in (config.spool, *config.spool.parents) if p.exists())
+    if not os.access(place, os.W_OK):
+        return Check(
+            Verdict.FAIL,
+            "spool",
+            f"{place} cannot be written by user {os.geteuid()}",
+            "run as the agent's user, or name another file (--spool)",
+        )
+    free_mib = shutil.disk_usage(place).free >> 20
+    if free_mib < config.spool_max_mib:
+        return Check(
+            Verdict.WARN,
+            "spool",
+            f"{config.spool}: {free_mib} MiB free, but it may grow to {config.spool_max_mib} MiB",
+            "lower --spool-max-mib, or give it a larger disk",
+        )
+    return Check(Verdict.OK, "spool", f"{config.spool}, {free_mib} MiB free")
+
+
+def _collector(address: str) -> Check:
+    subject = f"collector {address}"
+    with grpc.insecure_channel(address) as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(), timeout=REACH_S
+            )
+        except grpc.RpcError as error:
+            remedy = "start it (gpuledger serve), or name another (--collector)"
+            return Check(Verdict.FAIL, subject, reason(error), remedy)
+    if answer.status != health_pb2.HealthCheckResponse.SERVING:
+        return Check(Verdict.FAIL, subject, "reachable, but not serving", "see the collector's log")
+    return Check(Verdict.OK, subject, "reachable and serving")

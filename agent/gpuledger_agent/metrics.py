@@ -1,0 +1,77 @@
+"""The agent's own state for Prometheus, read from its parts when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from gpuledger_agent import __version__
+
+if TYPE_CHECKING:
+    from gpuledger_agent.daemon import Daemon
+
+Value = tuple[type[GaugeMetricFamily] | type[CounterMetricFamily], str, str, float]
+
+
+class DaemonCollector(Collector):
+    """Turns the daemon's counters into Prometheus metrics, all named `gpuledger_agent_…`."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+
+    def collect(self) -> Iterator[Metric]:
+        """One metric per fact."""
+        for family, name, text, value in self._values():
+            metric = family(f"gpuledger_agent_{name}", text)
+            metric.add_metric([], value)
+            yield metric
+        info = GaugeMetricFamily(
+            "gpuledger_agent_build_info", "Version of the agent", labels=["version"]
+        )
+        info.add_metric([__version__], 1)
+        yield info
+
+    def _values(self) -> Iterator[Value]:
+        gauge, counter = GaugeMetricFamily, CounterMetricFamily
+        driver = self._daemon.driver.state()
+        yield gauge, "driver_up", "1 while the driver answers", bool(driver.version)
+        yield gauge, "gpus", "GPUs that the driver knows", driver.gpus
+        yield gauge, "gpus_failed", "GPUs lost, hung or failing now", driver.gpus_failed
+        ticks = self._daemon.ticks
+        yield counter, "ticks", "Readings of a GPU", ticks.ticks
+        yield counter, "ticks_missed", "Readings that were due and did not happen", ticks.missed
+        pipeline = self._daemon.pipeline
+        yield gauge, "processes", "Processes in the latest window", pipeline.processes
+        yield gauge, "processes_unattributed", "Those without a team", pipeline.unattributed
+        refused = self._daemon.attributor.labels_refused
+        yield counter, "labels_refused", "Label values that cannot stand in the books", refused
+        spool = self._daemon.spool.state()
+        yield gauge, "spool_batches", "Batches that wait for an ack", spool.batches
+        yield gauge, "spool_bytes", "Bytes of them", spool.bytes
+        yield (
+            counter,
+            "rows_dropped",
+            "Rows given up: spool full or disk failing",
+            spool.rows_dropped,
+        )
+        link = self._daemon.uplink.counters
+        yield gauge, "collector_connected", "1 while a collector has welcomed us", link.connected
+        yield counter, "connects", "Streams that a collector welcomed", link.connects
+        yield counter, "batches_sent", "Batches sent, repeats included", link.batches_sent
+        yield counter, "batches_refused", "Batches that a collector refused", link.batches_refused
+        yield counter, "rows_acked", "Rows committed by a collector", link.rows_acked
+        yield counter, "rows_refused", "Rows that a collector refused", link.rows_refused
+
+
+def serve(daemon: Daemon, host: str, port: int) -> WSGIServer:
+    """Answer Prometheus on this address, in a thread; return the server. Raises OSError."""
+    registry = CollectorRegistry()
+    registry.register(DaemonCollector(daemon))
+    ProcessCollector(namespace="gpuledger_agent", registry=registry)
+    server, _ = start_http_server(port, addr=host, registry=registry)
+    return server

@@ -1,0 +1,175 @@
+"""Settings of the agent: flags, then environment (GPULEDGER_AGENT_…), then a TOML file."""
+
+from __future__ import annotations
+
+import socket
+import tomllib
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gpuledger_agent.config import DEFAULT_COLLECTOR, DEFAULT_SPOOL, AgentConfig, ConfigError
+from gpuledger_agent.records import Owner
+
+DEFAULT_FILE = Path("/etc/gpuledger/agent.toml")
+
+FILE_LIMIT = 1 << 20
+"""Bytes of a settings file; ours have twenty lines."""
+
+COMMANDS = ("run", "check", "sample")
+
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "collector": {
+        "default": (DEFAULT_COLLECTOR,),
+        "multiple": True,
+        "metavar": "HOST:PORT",
+        "help": "Where windows go; repeat for others to fall back on.",
+    },
+    "host": {
+        "default": socket.gethostname,
+        "show_default": "host name",
+        "help": "Name of this host in the books.",
+    },
+    "cluster": {"default": "", "help": "Cluster of this host."},
+    "pool": {"default": "", "help": "Pool that the GPUs of this host belong to."},
+    "team": {"default": "", "help": "Owner of processes that name none themselves."},
+    "model": {"default": "", "help": "Likewise their model."},
+    "endpoint": {"default": "", "help": "Likewise their endpoint."},
+    "use-case": {"default": "", "help": "Likewise their use case."},
+    "label": {"multiple": True, "metavar": "NAME=VALUE", "help": "Further label of this host."},
+    "window": {"default": 10, "metavar": "SECONDS", "help": "Length of a window."},
+    "tick": {"default": 1.0, "metavar": "SECONDS", "help": "How often GPUs are read."},
+    "spool": {
+        "type": click.Path(dir_okay=False, path_type=Path),
+        "default": DEFAULT_SPOOL,
+        "help": "File that keeps windows until they are acknowledged.",
+    },
+    "spool-max-mib": {
+        "default": 1024,
+        "metavar": "MIB",
+        "help": "Size of the spool beyond which the oldest windows go.",
+    },
+    "metrics": {
+        "default": "127.0.0.1:7672",
+        "metavar": "HOST:PORT",
+        "help": 'Where Prometheus asks; "" for nowhere.',
+    },
+    "health": {
+        "default": "127.0.0.1:7673",
+        "metavar": "HOST:PORT",
+        "help": 'Where grpc.health.v1 answers; "" for nowhere.',
+    },
+    "log-level": {
+        "default": "info",
+        "type": click.Choice(["debug", "info", "warning", "error"]),
+        "help": "How much goes to stderr.",
+    },
+}
+"""Name of each flag; in a file and in the environment the same with underscores."""
+
+
+class Refused(click.ClickException):
+    """A setting that cannot work: one line, exit code 2."""
+
+    exit_code = 2
+
+
+def settings(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command all settings: it is called with `config`, `log_level` and its own."""
+
+    @wraps(command)
+    def with_config(**values: Any) -> Any:
+        taken = {name: values.pop(name) for name in map(_key, _SETTINGS)}
+        return command(config=_config(taken), log_level=taken["log_level"], **values)
+
+    for name, how in reversed(_SETTINGS.items()):
+        variable = f"GPULEDGER_AGENT_{_key(name).upper()}"
+        shown = {"show_default": how.get("default") not in {"", None}} | how
+        with_config = click.option(f"--{name}", envvar=variable, **shown)(with_config)
+    return with_config
+
+
+def load_file(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
+    """Make the settings in a TOML file the defaults of every command. Raises Refused."""
+    if path is None and not DEFAULT_FILE.exists():
+        return None
+    path = path or DEFAULT_FILE
+    values = _read(path)
+    known = {*map(_key, _SETTINGS), "labels"} - {"label"}
+    for name, value in values.items():
+        if name not in known:
+            raise Refused(
+                f"{path}: {name}: no such setting; take one of {', '.join(sorted(known))}"
+            )
+        if not _plain(name, value):
+            raise Refused(f"{path}: {name}: {value!r} is not the kind of value that belongs here")
+    labels = values.pop("labels", {})
+    values["label"] = [f"{name}={value}" for name, value in labels.items()]
+    if isinstance(values.get("collector"), str):
+        values["collector"] = [values["collector"]]
+    context.default_map = dict.fromkeys(COMMANDS, values)
+    return path
+
+
+def _plain(name: str, value: Any) -> bool:
+    """Whether the value is one that the setting's flag could be given."""
+    match name:
+        case "labels":
+            return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+        case "collector":
+            values = value if isinstance(value, list) else [value]
+            return all(isinstance(v, str) for v in values)
+        case "window" | "tick" | "spool_max_mib":
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case _:
+            return isinstance(value, str)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            text = file.read(FILE_LIMIT + 1)
+        if len(text) > FILE_LIMIT:
+            raise Refused(f"{path}: larger than {FILE_LIMIT} bytes; this is no settings file")
+        return tomllib.loads(text.decode("utf-8"))
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}; name a file that can be read") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Refused(f"{path}: {error}") from error
+
+
+def _config(values: dict[str, Any]) -> AgentConfig:
+    try:
+        return AgentConfig(
+            collectors=tuple(values["collector"]),
+            host=values["host"],
+            cluster=values["cluster"],
+            pool=values["pool"],
+            owner=Owner(values["team"], values["model"], values["endpoint"], values["use_case"]),
+            labels=_labels(values["label"]),
+            window_s=values["window"],
+            tick_s=values["tick"],
+            spool=values["spool"],
+            spool_max_mib=values["spool_max_mib"],
+            metrics_listen=values["metrics"],
+            health_listen=values["health"],
+        )
+    except ConfigError as error:
+        raise Refused(str(error)) from error
+
+
+def _labels(pairs: tuple[str, ...]) -> dict[str, str]:
+    labels = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise Refused(f"label {pair!r}: write NAME=VALUE")
+        labels[name] = value
+    return labels
+
+
+def _key(flag: str) -> str:
+    return flag.replace("-", "_")
