@@ -1,0 +1,129 @@
+"""Settings of the agent: where they come from, and what happens to wrong ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpuledger_agent.config import AgentConfig, ConfigError, host_port
+from gpuledger_agent.options import Refused, load_file, settings
+
+
+@click.group()
+@click.option("--config", type=click.Path(path_type=Path), callback=load_file, is_eager=True,
+              expose_value=False)  # fmt: skip
+def agent() -> None:
+    pass
+
+
+@agent.command()
+@settings
+def run(config: AgentConfig, log_level: str) -> None:
+    click.echo(f"{config.pool} {config.window_s} {config.collectors} {dict(config.labels)}")
+    click.echo(f"{config.owner.team} {log_level}")
+
+
+def invoke(*arguments: str, env: dict[str, str] | None = None) -> tuple[int, str]:
+    result = CliRunner().invoke(agent, arguments, env=env or {})
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "agent.toml"
+    path.write_text(
+        'collector = ["a:1", "b:2"]\npool = "from-file"\nwindow = 20\n[labels]\nrack = "r7"\n'
+    )
+    return path
+
+
+def test_settings_when_only_in_the_file_then_they_count(file: Path) -> None:
+    code, output = invoke("--config", str(file), "run")
+    assert (code, output) == (0, "from-file 20 ('a:1', 'b:2') {'rack': 'r7'}\n info\n")
+
+
+def test_settings_when_given_thrice_then_flag_beats_environment_beats_file(file: Path) -> None:
+    env = {"GPULEDGER_AGENT_POOL": "from-env", "GPULEDGER_AGENT_TEAM": "search"}
+    assert invoke("--config", str(file), "run", env=env)[1].startswith("from-env 20")
+    code, output = invoke("--config", str(file), "run", "--pool", "from-flag", env=env)
+    assert code == 0
+    assert output.startswith("from-flag 20")
+    assert "search info" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--window", "7"], "window 7 s: take a divisor of 60"),
+        (["--window", "0"], "window 0 s"),
+        (["--tick", "0"], "tick 0.0 s"),
+        (["--tick", "nan"], "tick nan s"),
+        (["--tick", "-1"], "tick -1.0 s"),
+        (["--tick", "3"], "whole number of ticks"),
+        (["--collector", "nowhere"], "write HOST:PORT"),
+        (["--collector", "h:99999"], "write HOST:PORT"),
+        (["--metrics", ":1"], "write HOST:PORT"),
+        (["--label", "rack"], "write NAME=VALUE"),
+        (["--team", "a\nb"], "characters that do not print"),
+        (["--pool", "x" * 200], "longer than"),
+        (["--host", ""], "host ''"),
+        (["--spool-max-mib", "0"], "at least 1 MiB"),
+    ],
+)
+def test_settings_when_wrong_then_one_line_names_them(arguments: list[str], said: str) -> None:
+    code, output = invoke("run", *arguments)
+    assert code == 2
+    assert said in output
+    assert output.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("polo = 'x'", "polo: no such setting"),
+        ("pool = 3", "pool: 3 is not the kind"),
+        ("window = true", "window: True is not the kind"),
+        ("labels = { rack = 1 }", "labels:"),
+        ("collector = [1]", "collector:"),
+        ("pool = ,", "line 1"),
+        ("window = 7", "window 7 s"),
+    ],
+)
+def test_file_when_wrong_then_one_line_names_the_place(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text(text)
+    code, output = invoke("--config", str(path), "run")
+    assert code == 2
+    assert said in output
+    assert output.count("\n") == 1
+
+
+def test_file_when_missing_or_not_text_or_huge_then_refused(tmp_path: Path) -> None:
+    assert "No such file" in invoke("--config", str(tmp_path / "none.toml"), "run")[1]
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    assert invoke("--config", str(binary), "run")[0] == 2
+    huge = tmp_path / "huge.toml"
+    huge.write_bytes(b"#" * (2 << 20))
+    assert "no settings file" in invoke("--config", str(huge), "run")[1]
+
+
+@given(st.text(max_size=40))
+def test_host_port_when_any_text_then_parts_or_refusal(address: str) -> None:
+    try:
+        host, port = host_port(address)
+    except ConfigError:
+        return
+    assert host
+    assert 0 <= port <= 65535
+
+
+def test_refusal_when_shown_then_exit_code_is_2() -> None:
+    assert Refused("x").exit_code == 2
