@@ -1,0 +1,135 @@
+"""Hourly roll-ups: hours that new rows touched are recomputed whole from raw.
+
+How a recomputed hour comes to count is told in `migrations/0003_rollups.sql`. Only the clock of
+ClickHouse is used, so any number of roll-ups may run on any hosts.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+log = logging.getLogger(__name__)
+
+TABLES = ("usage_hourly_versions", "capacity_hourly_versions", "workload_hourly_versions")
+
+PAUSE_S = 5.0
+"""Between looking for touched hours."""
+
+SETTLE_S = 60
+"""Longer than any insert takes: so long may rows lag behind the mark of their hour."""
+
+HOURS_AT_ONCE = 24
+"""Hours taken up before looking again, so that a long backlog does not stale the present."""
+
+SWEEP_EVERY = 60
+"""Passes between deletions of superseded versions."""
+
+KEEP_S = 900
+"""Superseded versions stay so long: more than one hour's roll-up can take (see _SETTINGS)."""
+
+_SETTINGS = {
+    "max_execution_time": KEEP_S // 5,
+    # Days are deduplicated apart from one another: a row's key holds its time.
+    "do_not_merge_across_partitions_select_final": 1,
+    # One block, one part: a version becomes visible whole.
+    "min_insert_block_size_rows": 100_000_000,
+    "min_insert_block_size_bytes": 0,
+    "max_insert_threads": 1,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """An hour to recompute. `expired`: its raw rows may be gone, so its version must stay."""
+
+    hour: str
+    expired: bool
+
+
+class Rollup:
+    """Recomputes touched hours over one connection. Used by one thread at a time.
+
+    `settle_s`: an hour is computed once more so many seconds after its last rows arrived.
+    """
+
+    def __init__(self, client: Client, *, settle_s: int = SETTLE_S) -> None:
+        self._client = client
+        self._settle_s = settle_s
+        self._passes = 0
+
+    def run_once(self) -> int:
+        """Recompute the hours that are due, a bounded number of them; return how many.
+
+        Raises ClickHouseError. An hour that was not finished is due again.
+        """
+        due = self._due()
+        for each in due:
+            self._roll_up(each)
+        if self._passes % SWEEP_EVERY == 0:
+            self.sweep()
+        self._passes += 1
+        return len(due)
+
+    def run(self, stop: threading.Event) -> None:
+        """Keep the roll-ups fresh until `stop` is set. Outlives a ClickHouse that goes away."""
+        failing = False
+        while not stop.is_set():
+            pause = PAUSE_S
+            try:
+                if self.run_once() >= HOURS_AT_ONCE:
+                    pause = 0.0
+                if failing:
+                    log.info("event=rollup_works_again")
+                failing = False
+            except (ClickHouseError, OSError) as error:
+                if not failing:
+                    log.warning("event=rollup_failed error=%r it is tried again", _one_line(error))
+                failing = True
+            stop.wait(pause)
+
+    def sweep(self, keep_s: int = KEEP_S) -> None:
+        """Delete versions that ceased to count more than `keep_s` seconds ago."""
+        for table in TABLES:
+            parameters = {"table": table, "keep_s": keep_s, "limit": 1000}
+            versions = self._client.query(_sql("superseded"), parameters=parameters).result_rows
+            if versions:
+                parameters = {"table": table, "versions": list(versions)}
+                self._client.command(_sql("sweep"), parameters=parameters)
+
+    def _due(self) -> list[_Due]:
+        rows = self._client.query(
+            _sql("due"), parameters={"settle_s": self._settle_s, "limit": HOURS_AT_ONCE}
+        ).result_rows
+        return [_Due(hour, bool(expired)) for hour, expired in rows]
+
+    def _roll_up(self, due: _Due) -> None:
+        begin = self._client.query(_sql("begin"), parameters={"hour": due.hour})
+        [(started, counting)] = begin.result_rows
+        version = started
+        if due.expired:
+            version = counting
+            log.warning("event=rollup_kept hour=%r late rows came after raw ones expired", due.hour)
+        else:
+            for name in ("capacity", "usage", "workload"):
+                self._execute(name, hour=due.hour, computed_at=version)
+        self._execute("commit", hour=due.hour, computed_at=version, rolled_at=started)
+
+    def _execute(self, name: str, **parameters: str) -> None:
+        self._client.command(_sql(name), parameters=parameters, settings=_SETTINGS)
+
+
+@cache
+def _sql(name: str) -> str:
+    file = resources.files("gpuledger_sql") / "rollups" / f"{name}.sql"
+    return file.read_text("utf-8")
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
