@@ -29,7 +29,7 @@ proto: $(VENV)/.dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python proto/generate.py
 
 schema: $(VENV)/.dev
-	$(BIN)/python -m tests.tools.dump_schema
+	$(BIN)/python -m tests.dump_schema
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -6,7 +6,7 @@
 -- longer appears is gone. Superseded versions are deleted later. Read the views without
 -- _versions: they show the versions that count.
 
-CREATE TABLE rolled_hours
+CREATE TABLE IF NOT EXISTS rolled_hours
 (
     hour DateTime('UTC') COMMENT 'Start of the hour',
     computed_at DateTime64(6, 'UTC') COMMENT 'Version of the hour that counts: when its computation began, by the clock of ClickHouse',
@@ -16,7 +16,7 @@ ENGINE = ReplacingMergeTree(rolled_at)
 ORDER BY hour
 COMMENT 'Which version of each rolled-up hour counts: the newest.';
 
-CREATE TABLE usage_hourly_versions
+CREATE TABLE IF NOT EXISTS usage_hourly_versions
 (
     hour DateTime('UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'Start of the hour',
     computed_at DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'Version of the hour',
@@ -49,7 +49,7 @@ PARTITION BY toYYYYMM(hour)
 ORDER BY (hour, computed_at, pool, team, model, endpoint, use_case, gpu_model, cluster, host_pool)
 COMMENT 'What each owner held and used, by hour, all versions. Read usage_hourly instead.';
 
-CREATE TABLE capacity_hourly_versions
+CREATE TABLE IF NOT EXISTS capacity_hourly_versions
 (
     hour DateTime('UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'Start of the hour',
     computed_at DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'Version of the hour',
@@ -71,7 +71,7 @@ PARTITION BY toYYYYMM(hour)
 ORDER BY (hour, computed_at, host_pool, gpu_model, cluster)
 COMMENT 'What the GPUs offered, by hour, all versions. Read capacity_hourly instead.';
 
-CREATE TABLE workload_hourly_versions
+CREATE TABLE IF NOT EXISTS workload_hourly_versions
 (
     hour DateTime('UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'Start of the hour',
     computed_at DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'Version of the hour',

@@ -1,0 +1,34 @@
+"""`gpuledger query`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from gpuledger_collector import output
+from gpuledger_collector.config import Refused, store_options
+from gpuledger_collector.store.client import StoreConfig, StoreError, connect, one_line
+
+
+@click.command()
+@click.argument("sql")
+@store_options
+@click.option("--format", "form", type=click.Choice(output.FORMATS), default="table",
+              show_default=True, help="How to print the rows.")  # fmt: skip
+def query(sql: str, store: StoreConfig, form: str) -> None:
+    """Ask the books in SQL; `-` reads it from stdin. Nothing can be changed this way.
+
+    Example: gpuledger query "SELECT * FROM waste_by_team ORDER BY waste_usd DESC LIMIT 5"
+    """
+    text = sys.stdin.read() if sql == "-" else sql
+    with connect(store) as client:
+        try:
+            # Level 2: reading only, but settings may be given in the query.
+            result = client.query(text, settings={"readonly": "2"})
+        except ClickHouseError as error:
+            if "Code: " in str(error):
+                raise Refused(one_line(error)) from error
+            raise StoreError(f"{store.url}: {one_line(error)}") from error
+    output.show(result.column_names, result.result_rows, form)

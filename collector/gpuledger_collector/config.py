@@ -1,0 +1,113 @@
+"""Options that commands share: flags, then environment (GPULEDGER_…), then a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gpuledger_collector.store.client import StoreConfig
+
+DEFAULT_FILE = Path("/etc/gpuledger/collector.toml")
+
+FILE_LIMIT = 1 << 20
+"""Bytes of a settings file; ours have twenty lines."""
+
+
+class Refused(click.ClickException):
+    """A setting or a file that cannot work: one line, exit code 2."""
+
+    exit_code = 2
+
+
+def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say where ClickHouse is; it is called with `store`."""
+
+    @click.option(
+        "--clickhouse-url",
+        default="http://127.0.0.1:8123",
+        show_default=True,
+        metavar="URL",
+        help="HTTP interface of ClickHouse.",
+    )
+    @click.option(
+        "--database", default="gpuledger", show_default=True, help="Database of the books."
+    )
+    @click.option("--username", default="default", show_default=True, help="ClickHouse user.")
+    @click.option(
+        "--password-file", type=click.Path(path_type=Path), help="File that holds its password."
+    )
+    @wraps(command)
+    def with_store(**values: Any) -> Any:
+        store = StoreConfig(
+            url=values.pop("clickhouse_url"),
+            database=values.pop("database"),
+            username=values.pop("username"),
+            password=_password(values.pop("password_file")),
+        )
+        return command(store=store, **values)  # fmt: skip
+
+    return with_store
+
+
+def _password(path: Path | None) -> str:
+    """The first line of the file. A flag would show the password to every user of the host."""
+    if path is None:
+        return ""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.readline(4096).rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(f"--password-file {path}: {error}") from error
+
+
+def load_file(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
+    """Make the settings in a TOML file the defaults of every command. Raises Refused.
+
+    The file has a table per command ([serve], [query] …); what stands before the first table counts
+    for every command that knows it.
+    """
+    if path is None and not DEFAULT_FILE.exists():
+        return None
+    path = path or DEFAULT_FILE
+    values = _read(path)
+    group = context.command
+    if not isinstance(group, click.Group):
+        raise TypeError(f"{group} has no commands to give settings to")
+    names = group.list_commands(context)
+    common = {k: v for k, v in values.items() if not isinstance(v, dict)}
+    context.default_map = {name: {**common, **values.get(name, {})} for name in names}
+    known = {name: _parameters(group, context, name) for name in names}
+    for name in common:
+        if not any(name in parameters for parameters in known.values()):
+            raise Refused(f"{path}: {name}: no command has such a setting")
+    for name, table in values.items():
+        if not isinstance(table, dict):
+            continue
+        if name not in known:
+            raise Refused(f"{path}: [{name}]: no such command; take one of {', '.join(names)}")
+        for key in table.keys() - known[name]:
+            raise Refused(f"{path}: [{name}] {key}: gpuledger {name} has no such setting")
+    return path
+
+
+def _parameters(group: click.Group, context: click.Context, name: str) -> set[str]:
+    command = group.get_command(context, name)
+    return {p.name for p in command.params if p.name} if command else set()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            text = file.read(FILE_LIMIT + 1)
+        if len(text) > FILE_LIMIT:
+            raise Refused(f"{path}: larger than {FILE_LIMIT} bytes; this is no settings file")
+        return tomllib.loads(text.decode("utf-8"))
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}; name a file that can be read") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Refused(f"{path}: {error}") from error

@@ -1,0 +1,1 @@
+"""ClickHouse: the embedded server, connections, migrations."""

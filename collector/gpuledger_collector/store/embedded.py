@@ -1,0 +1,211 @@
+"""ClickHouse as a child process, out of the chdb-core wheel.
+
+`chdb` is made for queries inside Python, but its engine is the whole of ClickHouse: told to SYSTEM
+START LISTEN HTTP it serves its real HTTP interface for as long as the query that follows runs. This
+entry point is private: chdb-core is pinned in pyproject.toml, and nothing about it is known
+outside this file. It reads $HOME/.clickhouse-local/config.xml.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+from xml.sax.saxutils import escape
+
+from gpuledger_collector.store.client import StoreError
+
+READY_S = 60.0
+"""Longest start: a large data directory is read first."""
+
+HOST = "127.0.0.1"
+
+_CONFIG = """<clickhouse>
+  <http_port>{port}</http_port>
+  <listen_host>{host}</listen_host>
+  <logger>
+    <level>warning</level>
+    <log>{log}</log>
+    <size>10M</size>
+    <count>2</count>
+  </logger>
+  <max_server_memory_usage_to_ram_ratio>0.5</max_server_memory_usage_to_ram_ratio>
+  <mark_cache_size>268435456</mark_cache_size>
+  <merge_tree>
+    <fsync_after_insert>1</fsync_after_insert>
+    <fsync_part_directory>1</fsync_part_directory>
+  </merge_tree>
+</clickhouse>
+"""
+
+# The format must be TabSeparated: with others clickhouse-connect refuses the connection.
+_FORMAT = "TabSeparated"
+_SERVE = (
+    "SYSTEM START LISTEN HTTP;"
+    "SELECT sleepEachRow(3) FROM system.numbers SETTINGS max_block_size = 1 FORMAT Null"
+)
+
+
+class EmbeddedServer:
+    """A ClickHouse of one's own on a data directory, reachable from this host only.
+
+    It dies with its parent, however that dies. What it has acknowledged survives kill -9, its own
+    or the parent's; `start` again on the same directory goes on. Raises StoreError.
+    """
+
+    def __init__(self, data_dir: Path, port: int = 0) -> None:
+        """`port` 0 takes any free one."""
+        self._data_dir = data_dir.absolute()
+        self._port = port
+        self._child: subprocess.Popen[bytes] | None = None
+        self._lock: IO[Any] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where its HTTP interface answers."""
+        return f"http://{HOST}:{self._port}"
+
+    @property
+    def pid(self) -> int:
+        """Process id of the child; 0 if there is none."""
+        return self._child.pid if self._child else 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether the child runs."""
+        return self._child is not None and self._child.poll() is None
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        try:
+            self._start()
+        except StoreError:
+            self.stop()
+            raise
+
+    def _start(self) -> None:
+        if importlib.util.find_spec("chdb") is None:
+            raise StoreError(
+                "the embedded ClickHouse is not installed: pip install 'gpuledger[embedded]'"
+            )
+        self._take_directory()
+        self._port = _free_port(self._port)
+        self._write_config()
+        errors = (self._data_dir / "stderr.log").open("wb")
+        with errors:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", __spec__.name, str(self._data_dir / "data")],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env=os.environ | {"HOME": str(self._data_dir)},
+                # Ctrl-C in a terminal is for the parent, which ends us in its own order.
+                start_new_session=True,
+            )
+        self._wait_until_ready()
+
+    def stop(self) -> None:
+        """End the child; what it acknowledged is on disk."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            if self._child.stdin:
+                self._child.stdin.close()
+            self._child = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _take_directory(self) -> None:
+        try:
+            self._data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if self._lock is None:
+                self._lock = (self._data_dir / "lock").open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreError(
+                f"{self._data_dir} is in use by another gpuledger:"
+                " stop it, or name another directory"
+            ) from error
+        except OSError as error:
+            raise StoreError(
+                f"{self._data_dir}: {error.strerror}; name a directory that can be written"
+            ) from error
+
+    def _write_config(self) -> None:
+        home = self._data_dir / ".clickhouse-local"
+        home.mkdir(exist_ok=True)
+        log = escape(str(self._data_dir / "clickhouse.log"))
+        (home / "config.xml").write_text(_CONFIG.format(port=self._port, host=HOST, log=log))
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + READY_S
+        while time.monotonic() < deadline:
+            if not self.alive:
+                break
+            try:
+                with urllib.request.urlopen(f"{self.url}/ping", timeout=5):  # noqa: S310  # ours
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.05)
+        reason = self._last_words()
+        raise StoreError(f"the embedded ClickHouse in {self._data_dir} did not start: {reason}")
+
+    def _last_words(self) -> str:
+        lines = (self._data_dir / "stderr.log").read_text("utf-8", "replace").split("\n")
+        said = [line.strip() for line in lines if line.strip()]
+        return said[-1][:300] if said else "it gave no answer"
+
+
+def _free_port(wanted: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, wanted))
+        except OSError as error:
+            raise StoreError(f"port {wanted} is taken: choose another, or 0 for any") from error
+        return int(probe.getsockname()[1])
+
+
+def _die_with_parent() -> None:
+    """End when the parent's end of our stdin closes, by whatever death."""
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _serve(directory: str) -> None:
+    """Be the child: serve until killed."""
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    from chdb import _chdb  # noqa: PLC0415
+
+    _chdb.query(  # type: ignore[attr-defined]
+        _SERVE, _FORMAT, path=directory
+    )
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])

@@ -1,0 +1,1 @@
+"""The SQL of the store as package resources: `migrations/`, `rollups/` and `views/`."""

@@ -1,0 +1,94 @@
+-- What people declare: requests, prices, targets; and what the rules find. Declarations are
+-- never overwritten: every version stays, so that what was asked for last Tuesday stays known.
+
+CREATE TABLE IF NOT EXISTS capacity_requests
+(
+    id String COMMENT 'Name of the request, chosen by its owner',
+    applied_at DateTime64(6, 'UTC') COMMENT 'When this version was applied; it counts from then on, the first version from its own start',
+    team LowCardinality(String) COMMENT 'Who asks',
+    model LowCardinality(String) COMMENT 'For which model; empty: any',
+    endpoint LowCardinality(String) COMMENT 'For which endpoint; empty: any',
+    use_case LowCardinality(String) COMMENT 'For which use case; empty: any',
+    pool LowCardinality(String) COMMENT 'In which pool',
+    gpu_model LowCardinality(String) COMMENT 'Part of the GPU model name wanted, without regard to case; empty: any',
+    gpus Decimal(12, 3) COMMENT 'How many GPUs',
+    expected_sm_pct Nullable(Decimal(6, 3)) COMMENT 'SM use that the team expects, percent of each GPU; NULL: not said',
+    requested_from DateTime('UTC') COMMENT 'From when on',
+    requested_until Nullable(DateTime('UTC')) COMMENT 'Until when; NULL: no end',
+    status Enum8('proposed' = 1, 'approved' = 2, 'rejected' = 3, 'withdrawn' = 4) COMMENT 'Only approved requests count as requested',
+    owner String COMMENT 'Person or group that answers for it',
+    reason String COMMENT 'Why, in the words of the team'
+)
+ENGINE = MergeTree
+ORDER BY (id, applied_at)
+COMMENT 'Capacity requests, every version that was applied. Written by gpuledger requests apply.';
+
+CREATE TABLE IF NOT EXISTS gpu_prices
+(
+    gpu_model LowCardinality(String) COMMENT 'Part of the GPU model name, without regard to case; empty: any',
+    pool LowCardinality(String) COMMENT 'Pool that the price is for; empty: any',
+    priced_from DateTime('UTC') COMMENT 'From when on',
+    usd_per_gpu_hour Decimal(12, 6) COMMENT 'Price of one GPU for one hour, USD',
+    applied_at DateTime64(6, 'UTC') COMMENT 'When this version was applied; the latest of the same model, pool and start counts'
+)
+ENGINE = MergeTree
+ORDER BY (gpu_model, pool, priced_from, applied_at)
+COMMENT 'Prices of GPU time, every version that was applied. Written by gpuledger prices apply.';
+
+CREATE TABLE IF NOT EXISTS slos
+(
+    team LowCardinality(String) COMMENT 'Team that the endpoint belongs to',
+    model LowCardinality(String) COMMENT 'Model behind the endpoint; empty: any',
+    endpoint LowCardinality(String) COMMENT 'Endpoint',
+    valid_from DateTime('UTC') COMMENT 'From when on',
+    latency_ms UInt32 COMMENT 'Target of request latency, milliseconds',
+    attainment_pct Decimal(6, 3) COMMENT 'Share of requests that must be inside the target, percent',
+    throughput_rps Nullable(Float64) COMMENT 'Requests per second that must be served; NULL: not said',
+    applied_at DateTime64(6, 'UTC') COMMENT 'When this version was applied'
+)
+ENGINE = MergeTree
+ORDER BY (team, endpoint, model, valid_from, applied_at)
+COMMENT 'Service level objectives per endpoint, every version that was applied.';
+
+CREATE TABLE IF NOT EXISTS findings
+(
+    rule LowCardinality(String) COMMENT 'Rule that found it',
+    subject String COMMENT 'What it is about; with the rule, the identity of the finding',
+    updated_at DateTime64(6, 'UTC') COMMENT 'Version of the row',
+    severity Enum8('info' = 1, 'warning' = 2, 'critical' = 3) COMMENT 'How urgent',
+    team LowCardinality(String) COMMENT 'Team that can act on it',
+    pool LowCardinality(String) COMMENT 'Pool that it concerns',
+    evidence Map(LowCardinality(String), String) COMMENT 'Figures that the verdict rests on, by name',
+    usd Nullable(Decimal(18, 6)) COMMENT 'Money at stake, USD; NULL: no price known',
+    first_seen DateTime('UTC') COMMENT 'When the rule first found it',
+    last_seen DateTime('UTC') COMMENT 'When the rule last found it',
+    resolved_at Nullable(DateTime('UTC')) COMMENT 'When its cause was gone; NULL: open'
+)
+ENGINE = ReplacingMergeTree(updated_at)
+ORDER BY (rule, subject)
+COMMENT 'Verdicts of rules, with evidence.';
+
+CREATE TABLE IF NOT EXISTS endpoint_traffic_raw
+(
+    ts DateTime('UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'Start of the window',
+    window_s UInt16 CODEC(ZSTD(1)) COMMENT 'Length of the window, seconds',
+    cluster LowCardinality(String) COMMENT 'Cluster of the host',
+    host LowCardinality(String) COMMENT 'Host that reported the row',
+    team LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    model LowCardinality(String) COMMENT 'Owner: model',
+    endpoint LowCardinality(String) COMMENT 'Owner: endpoint',
+    pool LowCardinality(String) COMMENT 'Pool that the workload says it belongs to',
+    workload LowCardinality(String) COMMENT 'Name of the workload, unique on its host',
+    requests UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Requests answered',
+    errors UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Requests that failed',
+    latency_histogram Map(UInt32, UInt64) CODEC(ZSTD(1)) COMMENT 'Upper edge of a bucket, milliseconds -> requests in it; not cumulative',
+    prompt_tokens UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens read',
+    generated_tokens UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens generated'
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toDate(ts)
+PRIMARY KEY (pool, toStartOfHour(ts), host)
+ORDER BY (pool, toStartOfHour(ts), host, endpoint, workload, ts, cluster)
+TTL toDate(ts) + INTERVAL 14 DAY
+SETTINGS ttl_only_drop_parts = 1
+COMMENT 'Raw traffic windows per endpoint, before deduplication. Read endpoint_traffic instead.';
