@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from gpuledger_collector.ledger.declared import Entry, Problems
 
@@ -58,18 +59,27 @@ class Fields:
         return value
 
     def number(
-        self, name: str, lowest: float, highest: float, *, required: bool = False
-    ) -> float | None:
+        self,
+        name: str,
+        lowest: Decimal,
+        highest: Decimal,
+        *,
+        decimals: int = 3,
+        required: bool = False,
+    ) -> Decimal | None:
         """A number between these bounds, both included; None if absent."""
         value = self._value(name, required=required)
         if value is None:
             return None
-        if not _NUMBER.fullmatch(value):
+        number = Decimal(value) if _NUMBER.fullmatch(value) else None
+        if number is None:
             self.note(name, f"{_short(value)} is not a number; write digits, such as 8 or 0.5")
-        elif not lowest <= float(value) <= highest:
-            self.note(name, f"{_short(value)} is out of range; take {lowest:g} to {highest:,.0f}")
+        elif not lowest <= number <= highest:
+            self.note(name, f"{_short(value)} is out of range; take {lowest:f} to {highest:,f}")
+        elif number != round(number, decimals):
+            self.note(name, f"{_short(value)} has more than {decimals} decimals; round it")
         else:
-            return float(value)
+            return number
         return None
 
     def moment(self, name: str, *, required: bool = False, end: bool = False) -> datetime | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 from clickhouse_connect.driver.client import Client
@@ -13,24 +14,33 @@ from gpuledger_collector.ledger import csv_file, yaml_file
 from gpuledger_collector.ledger.declared import Entry, Problems, read_text
 from gpuledger_collector.ledger.fields import Fields
 
-FIELDS = ("gpu_model", "usd_per_gpu_hour", "from")
+FIELDS = ("gpu_model", "pool", "usd_per_gpu_hour", "from")
 """Fields of an entry, as written in files."""
 
-_MAX_USD = 1e6
+_MAX_USD = Decimal(100_000)
 
 
 @dataclass(frozen=True, slots=True)
 class GpuPrice:
-    """USD for an hour of a whole GPU whose NVML name contains `gpu_model`, from this moment on."""
+    """USD for an hour of a whole GPU whose NVML name contains `gpu_model`, from this moment on.
+
+    "" in gpu_model or pool means any. `pool` is that of the GPUs.
+    """
 
     gpu_model: str
-    usd_per_gpu_hour: float
-    valid_from: datetime
+    pool: str
+    usd_per_gpu_hour: Decimal
+    priced_from: datetime
+
+    @property
+    def key(self) -> tuple[str, str, datetime]:
+        """What a later version of the same price has in common with it."""
+        return self.gpu_model, self.pool, self.priced_from
 
 
 @dataclass(frozen=True, slots=True)
 class PriceChange:
-    """What applying a price would alter: `before` is the price of the same model and moment."""
+    """What applying a price would alter: `before` is the price of the same key."""
 
     before: GpuPrice | None
     after: GpuPrice
@@ -44,7 +54,7 @@ def load(path: Path) -> list[GpuPrice]:
         entries = csv_file.entries(text, problems)
     else:
         entries = yaml_file.entries(text, "prices", problems)
-    first: dict[tuple[str, datetime], int] = {}
+    first: dict[tuple[str, str, datetime], int] = {}
     prices = [_price(entry, first, problems) for entry in entries]
     problems.raise_any()
     return [price for price in prices if price is not None]
@@ -52,8 +62,8 @@ def load(path: Path) -> list[GpuPrice]:
 
 def diff(client: Client, prices: Sequence[GpuPrice]) -> list[PriceChange]:
     """What applying these would change; those that stand as they are are left out."""
-    current = {(p.gpu_model, p.valid_from): p for p in read_current(client)}
-    pairs = ((current.get((p.gpu_model, p.valid_from)), p) for p in prices)
+    current = {price.key: price for price in read_current(client)}
+    pairs = ((current.get(price.key), price) for price in prices)
     return [PriceChange(before, after) for before, after in pairs if before != after]
 
 
@@ -64,14 +74,11 @@ def apply(client: Client, prices: Sequence[GpuPrice]) -> list[PriceChange]:
     """
     changes = diff(client, prices)
     if changes:
-        [(applied_at,)] = client.query("SELECT now64(3, 'UTC')").result_rows
+        [(applied_at,)] = client.query("SELECT now64(6, 'UTC')").result_rows
         client.insert(
             "gpu_prices",
-            [
-                (applied_at, c.after.gpu_model, c.after.usd_per_gpu_hour, c.after.valid_from)
-                for c in changes
-            ],
-            column_names=["applied_at", "gpu_model", "usd_per_gpu_hour", "valid_from"],
+            [(applied_at, *astuple(change.after)) for change in changes],
+            column_names=["applied_at", *(f.name for f in fields(GpuPrice))],
         )
     return changes
 
@@ -79,8 +86,8 @@ def apply(client: Client, prices: Sequence[GpuPrice]) -> list[PriceChange]:
 def read_current(client: Client) -> list[GpuPrice]:
     """The prices in the books, corrected ones as last applied."""
     rows = client.query(
-        "SELECT gpu_model, usd_per_gpu_hour, valid_from FROM gpu_prices"
-        " ORDER BY applied_at DESC LIMIT 1 BY gpu_model, valid_from",
+        "SELECT gpu_model, pool, usd_per_gpu_hour, priced_from FROM gpu_prices"
+        " ORDER BY applied_at DESC LIMIT 1 BY gpu_model, pool, priced_from",
         query_tz="UTC",
         tz_mode="aware",
     ).result_rows
@@ -88,16 +95,16 @@ def read_current(client: Client) -> list[GpuPrice]:
 
 
 def _price(
-    entry: Entry, first: dict[tuple[str, datetime], int], problems: Problems
+    entry: Entry, first: dict[tuple[str, str, datetime], int], problems: Problems
 ) -> GpuPrice | None:
     read = Fields(entry, FIELDS, problems)
-    gpu_model = read.label("gpu_model", required=True)
-    usd = read.number("usd_per_gpu_hour", 0, _MAX_USD, required=True)
-    valid_from = read.moment("from", required=True)
-    if usd is None or valid_from is None:
+    gpu_model, pool = read.label("gpu_model"), read.label("pool")
+    usd = read.number("usd_per_gpu_hour", Decimal(0), _MAX_USD, decimals=6, required=True)
+    priced_from = read.moment("from", required=True)
+    if usd is None or priced_from is None:
         return None
-    key = (gpu_model.lower(), valid_from)
-    if key in first:
-        read.note("gpu_model", f"has a price from then on line {first[key]} already; delete one")
-    first.setdefault(key, entry.line)
-    return GpuPrice(gpu_model, usd, valid_from)
+    price = GpuPrice(gpu_model, pool, usd, priced_from)
+    if price.key in first:
+        read.note("from", f"the same price stands on line {first[price.key]} already; delete one")
+    first.setdefault(price.key, entry.line)
+    return price

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 from clickhouse_connect.driver.client import Client
@@ -20,16 +21,16 @@ UNATTRIBUTED = "unattributed"
 
 FIELDS = (
     *("id", "team", "model", "endpoint", "use_case", "pool", "gpu_model", "gpus"),
-    *("expected_sm_pct", "from", "until", "status", "owner", "reason", "ticket"),
+    *("expected_sm_pct", "from", "until", "status", "owner", "reason"),
 )
 """Fields of an entry, as written in files."""
 
-_MIN_GPUS, _MAX_GPUS = 0.001, 1e6
+_MIN_GPUS, _MAX_GPUS = Decimal("0.001"), Decimal(1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
 class CapacityRequest:
-    """One request. Times in UTC; `valid_until` is the first moment after it, None if open.
+    """One request. Times in UTC; `requested_until` is the first moment after it, None if open.
 
     "" in model, endpoint, use_case or gpu_model means any.
     """
@@ -41,14 +42,13 @@ class CapacityRequest:
     use_case: str
     pool: str
     gpu_model: str
-    gpus: float
-    expected_sm_pct: float | None
-    valid_from: datetime
-    valid_until: datetime | None
+    gpus: Decimal
+    expected_sm_pct: Decimal | None
+    requested_from: datetime
+    requested_until: datetime | None
     status: str
     owner: str
     reason: str
-    ticket: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def apply(client: Client, requests: Sequence[CapacityRequest]) -> list[Change]:
     """
     changes = diff(client, requests)
     if changes:
-        [(applied_at,)] = client.query("SELECT now64(3, 'UTC')").result_rows
+        [(applied_at,)] = client.query("SELECT now64(6, 'UTC')").result_rows
         client.insert(
             "capacity_requests",
             [(applied_at, *astuple(change.after)) for change in changes],
@@ -115,7 +115,6 @@ def read_current(client: Client) -> list[CapacityRequest]:
     rows = client.query(
         f"SELECT {', '.join(names)} FROM capacity_requests"  # noqa: S608 - names of fields
         " ORDER BY applied_at DESC LIMIT 1 BY id",
-        column_formats={},
         query_tz="UTC",
         tz_mode="aware",
     ).result_rows
@@ -128,26 +127,26 @@ def _request(entry: Entry, problems: Problems) -> CapacityRequest | None:
     if team.lower() == UNATTRIBUTED:
         read.note("team", f"{team} is what the books call nobody; take the team's name")
     gpus = read.number("gpus", _MIN_GPUS, _MAX_GPUS, required=True)
-    valid_from = read.moment("from", required=True)
-    valid_until = read.moment("until", end=True)
-    if valid_from and valid_until and valid_until <= valid_from:
+    requested_from = read.moment("from", required=True)
+    requested_until = read.moment("until", end=True)
+    if requested_from and requested_until and requested_until <= requested_from:
         read.note("until", "is not after `from`; correct one of them")
     identifier = read.label("id", required=True)
     labels = {
         name: read.label(name) for name in ("model", "endpoint", "use_case", "pool", "gpu_model")
     }
-    expected_sm_pct = read.number("expected_sm_pct", 0, 100)
+    expected_sm_pct = read.number("expected_sm_pct", Decimal(0), Decimal(100))
     status = read.choice("status", STATUSES, "approved")
-    notes = {name: read.label(name, longest=MAX_NOTE) for name in ("owner", "reason", "ticket")}
-    if gpus is None or valid_from is None:
+    notes = {name: read.label(name, longest=MAX_NOTE) for name in ("owner", "reason")}
+    if gpus is None or requested_from is None:
         return None
     return CapacityRequest(
         id=identifier,
         team=team,
         gpus=gpus,
         expected_sm_pct=expected_sm_pct,
-        valid_from=valid_from,
-        valid_until=valid_until,
+        requested_from=requested_from,
+        requested_until=requested_until,
         status=status,
         **labels,
         **notes,

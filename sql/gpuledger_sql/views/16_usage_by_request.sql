@@ -1,0 +1,87 @@
+-- Which capacity request does an hour of usage belong to?
+--
+-- The most specific that fits: most fields given; of equally many, endpoint before model before
+-- use case before GPU model; then the longer GPU model.
+CREATE OR REPLACE VIEW usage_by_request
+(
+    hour DateTime('UTC') COMMENT 'Start of the hour',
+    request_group UInt64 COMMENT 'Requests that the usage belongs to, 0 if nobody asked for it',
+    cluster LowCardinality(String) COMMENT 'Cluster of the hosts',
+    host_pool LowCardinality(String) COMMENT 'Pool that the GPUs belong to',
+    gpu_model LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    pool LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    team LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    model LowCardinality(String) COMMENT 'Owner: model',
+    endpoint LowCardinality(String) COMMENT 'Owner: endpoint',
+    use_case LowCardinality(String) COMMENT 'Owner: use case',
+    held_ms UInt64 COMMENT 'Time held, milliseconds of a whole GPU',
+    unheld_ms UInt64 COMMENT 'Time granted without a process, milliseconds of a whole GPU',
+    active_ms UInt64 COMMENT 'Time held in windows with SM time, milliseconds of a whole GPU',
+    busy_ms UInt64 COMMENT 'SM-busy time, milliseconds of a whole GPU',
+    unmeasured_ms UInt64 COMMENT 'Time held of which nobody knows whether the SMs were busy, milliseconds of a whole GPU',
+    active_gpu_ms_by_minute Array(UInt64) COMMENT '60 values, one a minute: active_ms of it',
+    unmeasured_gpu_ms_by_minute Array(UInt64) COMMENT '60 values, one a minute: unmeasured_ms of it',
+    allocated_gpu_ms_by_minute Array(UInt64) COMMENT '60 values, one a minute: held_ms + unheld_ms of it',
+    mem_mib_ms UInt64 COMMENT 'GPU memory x time, MiB x milliseconds'
+)
+SQL SECURITY DEFINER AS
+WITH
+    fitting AS
+    (
+        SELECT
+            o.team AS team, o.pool AS pool, o.model AS model, o.endpoint AS endpoint,
+            o.use_case AS use_case, o.gpu_model AS gpu_model,
+            arrayMap(ranked -> ranked.2, arrayReverseSort(groupArray(((
+                (g.endpoint != '') + (g.model != '') + (g.use_case != '') + (g.gpu_model != ''),
+                g.endpoint != '', g.model != '', g.use_case != '', length(g.gpu_model)
+            ), g.request_group)))) AS request_groups
+        FROM
+        (
+            SELECT DISTINCT team, pool, model, endpoint, use_case, gpu_model
+            FROM usage_hourly_versions
+        ) AS o
+        INNER JOIN
+        (
+            SELECT DISTINCT
+                request_group, team, pool, model, endpoint, use_case,
+                lowerUTF8(gpu_model) AS gpu_model
+            FROM requests_in_force
+        ) AS g ON g.team = o.team AND g.pool = o.pool
+        WHERE g.model IN ('', o.model)
+            AND g.endpoint IN ('', o.endpoint)
+            AND g.use_case IN ('', o.use_case)
+            AND (g.gpu_model = '' OR positionUTF8(lowerUTF8(o.gpu_model), g.gpu_model) > 0)
+        GROUP BY team, pool, model, endpoint, use_case, gpu_model
+    ),
+    in_force AS
+    (
+        SELECT hour, groupUniqArray(request_group) AS request_groups
+        FROM requested_hourly
+        GROUP BY hour
+    )
+SELECT
+    u.hour AS hour,
+    arrayFirst(candidate -> has(i.request_groups, candidate), f.request_groups) AS request_group,
+    u.cluster AS cluster,
+    u.host_pool AS host_pool,
+    u.gpu_model AS gpu_model,
+    u.pool AS pool,
+    u.team AS team,
+    u.model AS model,
+    u.endpoint AS endpoint,
+    u.use_case AS use_case,
+    u.held_ms AS held_ms,
+    u.unheld_ms AS unheld_ms,
+    u.active_ms AS active_ms,
+    u.busy_ms AS busy_ms,
+    u.unmeasured_ms AS unmeasured_ms,
+    u.active_gpu_ms_by_minute AS active_gpu_ms_by_minute,
+    u.unmeasured_gpu_ms_by_minute AS unmeasured_gpu_ms_by_minute,
+    u.allocated_gpu_ms_by_minute AS allocated_gpu_ms_by_minute,
+    u.mem_mib_ms AS mem_mib_ms
+FROM usage_hourly AS u
+LEFT JOIN fitting AS f
+    ON f.team = u.team AND f.pool = u.pool AND f.model = u.model
+    AND f.endpoint = u.endpoint AND f.use_case = u.use_case AND f.gpu_model = u.gpu_model
+LEFT JOIN in_force AS i ON i.hour = u.hour
+COMMENT 'Hourly usage with the kind of capacity request it belongs to.'

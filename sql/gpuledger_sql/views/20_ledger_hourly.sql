@@ -1,0 +1,119 @@
+-- Who asked for what, who held it, and what was really used?
+--
+-- A request for any model (or endpoint, or GPU model) stands in a row of its own, with those
+-- columns empty; what it got stands in the rows of its users. Sums over teams agree.
+CREATE OR REPLACE VIEW ledger_hourly
+(
+    hour DateTime('UTC') COMMENT 'Start of the hour',
+    cluster LowCardinality(String) COMMENT 'Cluster; empty for requests that more than one cluster could serve',
+    pool LowCardinality(String) COMMENT 'Pool that the workload or request belongs to',
+    team LowCardinality(String) COMMENT 'Team; unattributed: nobody said',
+    model LowCardinality(String) COMMENT 'Model; empty: not said, or any',
+    endpoint LowCardinality(String) COMMENT 'Endpoint; empty: not said, or any',
+    gpu_model LowCardinality(String) COMMENT 'GPU model as NVML names it; as in the request where several fit',
+    requested_gpu_hours Float64 COMMENT 'Asked for by approved requests, GPU-hours',
+    allocated_gpu_hours Float64 COMMENT 'Held, or granted without a process, GPU-hours',
+    held_gpu_hours Float64 COMMENT 'A process was there, GPU-hours',
+    active_gpu_hours Float64 COMMENT 'Held in windows with SM time, GPU-hours',
+    busy_gpu_hours Float64 COMMENT 'SMs busy, GPU-hours',
+    unmeasured_gpu_hours Float64 COMMENT 'Held, and nobody can say whether the SMs were busy; nobody''s waste, GPU-hours',
+    unclaimed_gpu_hours Float64 COMMENT 'Waste: requested and not allocated, GPU-hours',
+    idle_gpu_hours Float64 COMMENT 'Waste: allocated in windows without SM time, GPU-hours',
+    underused_gpu_hours Float64 COMMENT 'Waste: active and not busy, GPU-hours',
+    waste_gpu_hours Float64 COMMENT 'Unclaimed + idle + underused, GPU-hours',
+    allocated_usd Nullable(Float64) COMMENT 'Price of what was allocated, USD; NULL: no price known',
+    waste_usd Nullable(Float64) COMMENT 'Price of the waste, USD; NULL: no price known, then see unpriced_waste_gpu_hours',
+    unpriced_waste_gpu_hours Float64 COMMENT 'Waste that waste_usd leaves out because no price is known, GPU-hours',
+    requested_gib_hours Float64 COMMENT 'Memory of the requested GPUs, GiB-hours; 0 where the GPU model is not known',
+    allocated_gib_hours Float64 COMMENT 'Memory of the allocated GPUs, GiB-hours',
+    used_gib_hours Float64 COMMENT 'Memory that processes used, GiB-hours'
+)
+SQL SECURITY DEFINER AS
+WITH
+    usage AS
+    (
+        SELECT
+            hour, request_group, cluster, host_pool, pool, team, model, endpoint, gpu_model,
+            sum(u.held_ms + u.unheld_ms) AS allocated,
+            sum(u.held_ms) AS held,
+            sum(u.active_ms) AS active,
+            sum(u.busy_ms) AS busy,
+            sum(u.unmeasured_ms) AS unmeasured,
+            sum(u.mem_mib_ms) AS mem_mib_ms
+        FROM usage_by_request AS u
+        GROUP BY hour, request_group, cluster, host_pool, pool, team, model, endpoint, gpu_model
+    ),
+    claimed AS
+    (
+        SELECT hour, request_group, sum(u.allocated) AS allocated
+        FROM usage AS u
+        WHERE u.request_group != 0
+        GROUP BY hour, request_group
+    ),
+    requested AS
+    (
+        SELECT hour, request_group, sum(r.requested_gpu_hours) * 3600000 AS requested
+        FROM requested_hourly AS r
+        GROUP BY hour, request_group
+    ),
+    entries AS
+    (
+        SELECT
+            hour, cluster, host_pool, pool,
+            if(u.team = '', 'unattributed', u.team) AS team,
+            model, endpoint, gpu_model,
+            toFloat64(0) AS requested,
+            allocated, held, active, busy, unmeasured,
+            toFloat64(0) AS unclaimed,
+            toFloat64(u.allocated - u.unmeasured - u.busy) AS waste,
+            mem_mib_ms
+        FROM usage AS u
+        UNION ALL
+        SELECT
+            r.hour, g.fleet_cluster, g.pool, g.pool, g.team, g.model, g.endpoint, g.fleet_gpu_model,
+            r.requested,
+            0, 0, 0, 0, 0,
+            greatest(r.requested - c.allocated, 0) AS unclaimed,
+            unclaimed,
+            0
+        FROM requested AS r
+        INNER JOIN request_groups AS g ON g.request_group = r.request_group
+        LEFT JOIN claimed AS c ON c.hour = r.hour AND c.request_group = r.request_group
+    ),
+    memory AS
+    (
+        SELECT gpu_model, sum(c.mem_total_mib_ms) / sum(c.observed_ms) / 1024 AS gib
+        FROM capacity_hourly_versions AS c
+        WHERE c.observed_ms > 0
+        GROUP BY gpu_model
+    )
+SELECT
+    e.hour AS hour,
+    e.cluster AS cluster,
+    e.pool AS pool,
+    e.team AS team,
+    e.model AS model,
+    e.endpoint AS endpoint,
+    e.gpu_model AS gpu_model,
+    sum(e.requested) / 3600000 AS requested_gpu_hours,
+    sum(e.allocated) / 3600000 AS allocated_gpu_hours,
+    sum(e.held) / 3600000 AS held_gpu_hours,
+    sum(e.active) / 3600000 AS active_gpu_hours,
+    sum(e.busy) / 3600000 AS busy_gpu_hours,
+    sum(e.unmeasured) / 3600000 AS unmeasured_gpu_hours,
+    sum(e.unclaimed) / 3600000 AS unclaimed_gpu_hours,
+    sum(e.allocated - e.active - e.unmeasured) / 3600000 AS idle_gpu_hours,
+    sum(e.active - e.busy) / 3600000 AS underused_gpu_hours,
+    sum(e.waste) / 3600000 AS waste_gpu_hours,
+    sum(e.allocated * p.usd_per_gpu_hour) / 3600000 AS allocated_usd,
+    sum(e.waste * p.usd_per_gpu_hour) / 3600000 AS waste_usd,
+    sumIf(e.waste, p.usd_per_gpu_hour IS NULL) / 3600000 AS unpriced_waste_gpu_hours,
+    sum(e.requested * m.gib) / 3600000 AS requested_gib_hours,
+    sum(e.allocated * m.gib) / 3600000 AS allocated_gib_hours,
+    sum(e.mem_mib_ms) / 1024 / 3600000 AS used_gib_hours
+FROM entries AS e
+LEFT JOIN gpu_price_hourly AS p
+    ON p.hour = e.hour AND p.pool = e.host_pool AND p.gpu_model = e.gpu_model
+LEFT JOIN memory AS m ON m.gpu_model = e.gpu_model
+GROUP BY hour, cluster, pool, team, model, endpoint, gpu_model
+COMMENT 'The ledger: requested against held and used, by hour and owner. Units are in the column names; see docs/books.md.'

@@ -1,0 +1,58 @@
+-- Do the books balance?
+--
+-- Capacity and unallocated time come from gpu_usage, the rest from process_usage and
+-- gpu_allocation: a row lost on the way shows as a difference.
+CREATE OR REPLACE VIEW ledger_balance
+(
+    hour DateTime('UTC') COMMENT 'Start of the hour',
+    cluster LowCardinality(String) COMMENT 'Cluster of the hosts',
+    pool LowCardinality(String) COMMENT 'Pool that the GPUs belong to',
+    gpu_model LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    capacity_gpu_hours Float64 COMMENT 'Observed by telemetry, GPU-hours',
+    unallocated_gpu_hours Float64 COMMENT 'Neither held nor granted, GPU-hours',
+    idle_gpu_hours Float64 COMMENT 'Allocated in windows without SM time, GPU-hours',
+    underused_gpu_hours Float64 COMMENT 'Active and not busy, GPU-hours',
+    busy_gpu_hours Float64 COMMENT 'SMs busy, GPU-hours',
+    unmeasured_gpu_hours Float64 COMMENT 'Held, and nobody can say whether the SMs were busy, GPU-hours',
+    difference_gpu_hours Float64 COMMENT 'Capacity less all the others: 0, or rows are missing or still on their way, GPU-hours'
+)
+SQL SECURITY DEFINER AS
+WITH
+    sides AS
+    (
+        SELECT
+            hour, cluster, host_pool, gpu_model,
+            toInt64(observed_ms) AS capacity,
+            toInt64(unallocated_ms) AS unallocated,
+            toInt64(0) AS idle,
+            toInt64(0) AS underused,
+            toInt64(0) AS busy,
+            toInt64(0) AS unmeasured
+        FROM capacity_hourly
+        UNION ALL
+        SELECT
+            hour, cluster, host_pool, gpu_model,
+            0,
+            0,
+            toInt64(held_ms + unheld_ms) - toInt64(active_ms) - toInt64(unmeasured_ms),
+            toInt64(active_ms) - toInt64(busy_ms),
+            toInt64(busy_ms),
+            toInt64(unmeasured_ms)
+        FROM usage_hourly
+    )
+SELECT
+    s.hour AS hour,
+    s.cluster AS cluster,
+    s.host_pool AS pool,
+    s.gpu_model AS gpu_model,
+    sum(s.capacity) / 3600000 AS capacity_gpu_hours,
+    sum(s.unallocated) / 3600000 AS unallocated_gpu_hours,
+    sum(s.idle) / 3600000 AS idle_gpu_hours,
+    sum(s.underused) / 3600000 AS underused_gpu_hours,
+    sum(s.busy) / 3600000 AS busy_gpu_hours,
+    sum(s.unmeasured) / 3600000 AS unmeasured_gpu_hours,
+    sum(s.capacity - s.unallocated - s.idle - s.underused - s.busy - s.unmeasured) / 3600000
+        AS difference_gpu_hours
+FROM sides AS s
+GROUP BY hour, cluster, pool, gpu_model
+COMMENT 'Capacity against the sum of the books, by hour, pool of the GPUs and GPU model.'
