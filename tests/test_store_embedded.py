@@ -111,7 +111,7 @@ def test_connect_when_the_database_is_missing_or_password_wrong_then_one_line_sa
 ) -> None:
     with pytest.raises(StoreError, match="nowhere"):
         connect(StoreConfig(clickhouse_server.url, "nowhere"))
-    with pytest.raises(StoreError, match="(?i)authentication|password"):
+    with pytest.raises(StoreError, match=r"(?i)authentication|password"):
         connect(StoreConfig(clickhouse_server.url, "default", "nobody", "wrong"))
 
 
