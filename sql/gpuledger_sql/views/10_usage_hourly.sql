@@ -26,7 +26,8 @@ CREATE OR REPLACE VIEW usage_hourly
     mem_mib_max UInt32 COMMENT 'Most memory on one GPU at any tick, MiB; 0 if memory was never known',
     mem_mib_histogram Map(UInt32, UInt64) COMMENT 'Memory on one GPU, mean of a window, in steps of 16 MiB (the lower edge) -> milliseconds of presence'
 )
-SQL SECURITY DEFINER AS
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS
 SELECT
     hour,
     cluster,

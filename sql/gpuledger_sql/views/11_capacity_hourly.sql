@@ -15,7 +15,8 @@ CREATE OR REPLACE VIEW capacity_hourly
     observed_gpu_ms_by_minute Array(UInt64) COMMENT '60 values, one a minute: observed_ms of it',
     mem_total_mib_ms UInt64 COMMENT 'GPU memory x observed time, MiB x milliseconds; by observed_ms the memory of a whole GPU; 0 if unknown'
 )
-SQL SECURITY DEFINER AS
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS
 SELECT
     hour,
     cluster,

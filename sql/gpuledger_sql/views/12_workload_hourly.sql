@@ -27,7 +27,8 @@ CREATE OR REPLACE VIEW workload_hourly
     idle_after_work_ms UInt64 COMMENT 'Idle time after last_worked, milliseconds of a whole GPU',
     mem_mib_max UInt32 COMMENT 'Most memory of one of its processes, MiB'
 )
-SQL SECURITY DEFINER AS
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS
 SELECT
     hour,
     cluster,

@@ -13,7 +13,8 @@ CREATE OR REPLACE VIEW requests_in_force
     counts_from DateTime('UTC') COMMENT 'From when on this version counts',
     counts_until DateTime('UTC') COMMENT 'Until when this version counts; far in the future if there is no end'
 )
-SQL SECURITY DEFINER AS
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS
 WITH
     versions AS
     (

@@ -9,7 +9,8 @@ CREATE OR REPLACE VIEW requested_hourly
     request_group UInt64 COMMENT 'Same for requests that ask for the same',
     requested_gpu_hours Float64 COMMENT 'GPUs requested x the observed part of the hour that the request covers, GPU-hours'
 )
-SQL SECURITY DEFINER AS
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS
 WITH
     observed AS
     (

@@ -11,7 +11,8 @@ CREATE OR REPLACE VIEW request_groups
     fleet_cluster LowCardinality(String) COMMENT 'The cluster, if only one has such GPUs in the pool; else empty',
     fleet_gpu_model LowCardinality(String) COMMENT 'The GPU model, if only one in the pool fits; else as in gpu_model'
 )
-SQL SECURITY DEFINER AS
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS
 WITH
     f.gpu_model != '' AND (r.gpu_model = '' OR positionCaseInsensitiveUTF8(f.gpu_model, r.gpu_model) > 0) AS fits,
     fleet AS (SELECT DISTINCT cluster, host_pool, gpu_model FROM capacity_hourly_versions)

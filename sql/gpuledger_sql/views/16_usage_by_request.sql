@@ -24,7 +24,8 @@ CREATE OR REPLACE VIEW usage_by_request
     allocated_gpu_ms_by_minute Array(UInt64) COMMENT '60 values, one a minute: held_ms + unheld_ms of it',
     mem_mib_ms UInt64 COMMENT 'GPU memory x time, MiB x milliseconds'
 )
-SQL SECURITY DEFINER AS
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS
 WITH
     fitting AS
     (

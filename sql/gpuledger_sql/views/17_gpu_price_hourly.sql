@@ -9,7 +9,8 @@ CREATE OR REPLACE VIEW gpu_price_hourly
     gpu_model LowCardinality(String) COMMENT 'GPU model as NVML names it, or as a request does',
     usd_per_gpu_hour Nullable(Float64) COMMENT 'Price of one GPU for one hour, USD; NULL: none is known'
 )
-SQL SECURITY DEFINER AS
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS
 WITH
     (
         SELECT arrayReverseSort(groupArray((

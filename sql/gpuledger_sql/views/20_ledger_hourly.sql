@@ -28,7 +28,8 @@ CREATE OR REPLACE VIEW ledger_hourly
     allocated_gib_hours Float64 COMMENT 'Memory of the allocated GPUs, GiB-hours',
     used_gib_hours Float64 COMMENT 'Memory that processes used, GiB-hours'
 )
-SQL SECURITY DEFINER AS
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS
 WITH
     usage AS
     (

@@ -16,7 +16,8 @@ CREATE OR REPLACE VIEW ledger_balance
     unmeasured_gpu_hours Float64 COMMENT 'Held, and nobody can say whether the SMs were busy, GPU-hours',
     difference_gpu_hours Float64 COMMENT 'Capacity less all the others: 0, or rows are missing or still on their way, GPU-hours'
 )
-SQL SECURITY DEFINER AS
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS
 WITH
     sides AS
     (
