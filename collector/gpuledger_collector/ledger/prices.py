@@ -37,6 +37,12 @@ class GpuPrice:
         """What a later version of the same price has in common with it."""
         return self.gpu_model, self.pool, self.priced_from
 
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        where = f" in {self.pool}" if self.pool else ""
+        return f"{self.gpu_model or 'any GPU'}{where} from {self.priced_from:%Y-%m-%d %H:%M}"
+
 
 @dataclass(frozen=True, slots=True)
 class PriceChange:
@@ -44,6 +50,11 @@ class PriceChange:
 
     before: GpuPrice | None
     after: GpuPrice
+
+    def differences(self) -> list[tuple[str, object, object]]:
+        """Name, value before and value after: only the price itself can differ."""
+        before = self.before.usd_per_gpu_hour if self.before else None
+        return [("usd_per_gpu_hour", before, self.after.usd_per_gpu_hour)]
 
 
 def load(path: Path) -> list[GpuPrice]:
