@@ -57,11 +57,15 @@ class Rollup:
     """Recomputes touched hours over one connection. Used by one thread at a time.
 
     `settle_s`: an hour is computed once more so many seconds after its last rows arrived.
+    `pause_s`: how long `run` waits before it looks for touched hours again.
     """
 
-    def __init__(self, client: Client, *, settle_s: int = SETTLE_S) -> None:
+    def __init__(
+        self, client: Client, *, settle_s: int = SETTLE_S, pause_s: float = PAUSE_S
+    ) -> None:
         self._client = client
         self._settle_s = settle_s
+        self._pause_s = pause_s
         self._passes = 0
 
     def run_once(self) -> int:
@@ -81,7 +85,7 @@ class Rollup:
         """Keep the roll-ups fresh until `stop` is set. Outlives a ClickHouse that goes away."""
         failing = False
         while not stop.is_set():
-            pause = PAUSE_S
+            pause = self._pause_s
             try:
                 if self.run_once() >= HOURS_AT_ONCE:
                     pause = 0.0

@@ -1,0 +1,216 @@
+"""Roll-ups: whole hours, recomputed when rows come, whatever happens on the way."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from clickhouse_connect.driver.client import Client
+
+from gpuledger_collector import rollup as rollup_module
+from gpuledger_collector.rollup import TABLES, Rollup
+from gpuledger_collector.store.client import StoreConfig, connect
+from gpuledger_collector.store.embedded import EmbeddedServer
+from gpuledger_collector.store.migrate import migrate
+from tests.ledger_fleet import BASE, gpu, grant, insert, process
+
+
+class Killed(BaseException):
+    """The end of a process, as far as a roll-up can tell."""
+
+
+class KilledBefore(Rollup):
+    """A roll-up that dies before one of its statements."""
+
+    def __init__(self, client: Client, name: str) -> None:
+        super().__init__(client, settle_s=0)
+        self._name = name
+
+    def _execute(self, name: str, **parameters: str) -> None:
+        if name == self._name:
+            raise Killed
+        super()._execute(name, **parameters)
+
+
+def held_by_team(client: Client) -> dict[str, int]:
+    rows = client.query("SELECT team, sum(held_ms) FROM usage_hourly GROUP BY team").result_rows
+    return {str(team): int(ms) for team, ms in rows}
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition; the test's own timeout ends it."""
+    pause = threading.Event()
+    while not condition():
+        pause.wait(0.02)
+
+
+def versions(client: Client, table: str) -> int:
+    return int(client.query(f"SELECT uniqExact(computed_at) FROM {table}").result_rows[0][0])
+
+
+def test_rollup_when_nothing_is_new_then_it_does_nothing(client: Client) -> None:
+    rollup = Rollup(client, settle_s=0)
+    assert rollup.run_once() == 0
+    insert(client, "process_usage_raw", [process(BASE)])
+    assert rollup.run_once() == 1
+    assert rollup.run_once() == 0
+
+
+def test_rollup_when_rows_may_have_lagged_behind_their_mark_then_the_hour_is_computed_once_more(
+    client: Client,
+) -> None:
+    rollup = Rollup(client, settle_s=3600)
+    insert(client, "process_usage_raw", [process(BASE)])
+    assert (rollup.run_once(), rollup.run_once()) == (1, 0)
+    for table in ("touched_hours", "rolled_hours"):
+        client.command(f"TRUNCATE TABLE {table}")
+    hour = f"toDateTime('{BASE:%Y-%m-%d %H:%M:%S}', 'UTC')"
+    marked = "now64(6) - INTERVAL 2 HOUR"
+    client.command(f"INSERT INTO touched_hours SELECT {hour}, {marked}")
+    client.command(
+        f"INSERT INTO rolled_hours SELECT {hour}, {marked}, {marked} + INTERVAL 1 SECOND"
+    )
+    assert (rollup.run_once(), rollup.run_once()) == (1, 0)
+
+
+def test_rollup_when_an_owner_vanishes_from_an_hour_then_its_row_goes(client: Client) -> None:
+    rollup = Rollup(client, settle_s=0)
+    insert(client, "process_usage_raw", [process(BASE, team="search")])
+    rollup.run_once()
+    insert(client, "process_usage_raw", [process(BASE, team="speech")])
+    rollup.run_once()
+    assert held_by_team(client) == {"speech": 10_000}
+
+
+def test_rollup_when_an_hour_empties_then_nothing_of_it_stays(client: Client) -> None:
+    rollup = Rollup(client, settle_s=0)
+    insert(client, "process_usage_raw", [process(BASE)])
+    rollup.run_once()
+    client.command("TRUNCATE TABLE process_usage_raw")
+    insert(client, "gpu_usage_raw", [gpu(BASE)])
+    rollup.run_once()
+    assert held_by_team(client) == {}
+
+
+@pytest.mark.parametrize("name", ["capacity", "usage", "workload", "commit"])
+def test_rollup_when_killed_before_a_statement_then_the_old_version_stands_until_the_next(
+    client: Client, name: str
+) -> None:
+    insert(client, "process_usage_raw", [process(BASE, team="search")])
+    Rollup(client, settle_s=0).run_once()
+    insert(client, "process_usage_raw", [process(BASE, team="speech")])
+    with pytest.raises(Killed):
+        KilledBefore(client, name).run_once()
+    for table in TABLES:
+        client.command(f"OPTIMIZE TABLE {table} FINAL")
+    assert held_by_team(client) == {"search": 10_000}
+    assert Rollup(client, settle_s=0).run_once() == 1
+    assert held_by_team(client) == {"speech": 10_000}
+
+
+def test_rollup_when_several_run_at_once_then_the_hours_are_right(
+    client: Client, database: StoreConfig
+) -> None:
+    hours = [BASE + timedelta(hours=hour) for hour in range(4)]
+    insert(client, "process_usage_raw", [process(hour) for hour in hours])
+    insert(client, "gpu_allocation_raw", [grant(hour, gpu="GPU-1") for hour in hours])
+
+    def work() -> None:
+        with connect(database) as own:
+            Rollup(own, settle_s=0).run_once()
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    rows = client.query(
+        "SELECT count(), sum(held_ms), sum(unheld_ms) FROM usage_hourly"
+    ).result_rows
+    assert rows == [(4, 40_000, 40_000)]
+
+
+def test_rollup_when_the_same_version_was_inserted_twice_then_it_counts_once(
+    client: Client,
+) -> None:
+    insert(client, "process_usage_raw", [process(BASE)])
+    Rollup(client, settle_s=0).run_once()
+    client.command("INSERT INTO usage_hourly_versions SELECT * FROM usage_hourly_versions")
+    assert held_by_team(client) == {"search": 10_000}
+
+
+def test_sweep_when_versions_are_superseded_then_only_those_go(client: Client) -> None:
+    rollup = Rollup(client, settle_s=0)
+    for held in (1_000, 2_000, 3_000):
+        insert(client, "process_usage_raw", [process(BASE, held_ms=held, sm_busy_ms=0)])
+        insert(client, "gpu_usage_raw", [gpu(BASE, observed_ms=held)])
+        rollup.run_once()
+    assert [versions(client, table) for table in TABLES] == [3, 3, 3]
+    rollup.sweep(keep_s=3600)
+    assert [versions(client, table) for table in TABLES] == [3, 3, 3]
+    rollup.sweep(keep_s=0)
+    assert [versions(client, table) for table in TABLES] == [1, 1, 1]
+    assert held_by_team(client) == {"search": 3_000}
+
+
+def test_rollup_when_many_hours_wait_then_the_newest_comes_first_and_then_the_oldest(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollup_module, "HOURS_AT_ONCE", 2)
+    hours = [BASE + timedelta(hours=hour) for hour in range(4)]
+    insert(client, "process_usage_raw", [process(hour) for hour in hours])
+    rollup = Rollup(client, settle_s=0)
+    assert rollup.run_once() == 2
+    rolled = client.query("SELECT hour FROM usage_hourly ORDER BY hour", tz_mode="aware")
+    assert [row[0] for row in rolled.result_rows] == [hours[0], hours[3]]
+    assert (rollup.run_once(), rollup.run_once()) == (2, 0)
+
+
+def test_rollup_when_raw_rows_have_expired_then_late_rows_do_not_replace_the_hour(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    insert(client, "gpu_usage_raw", [gpu(BASE), gpu(BASE, gpu="GPU-1")])
+    insert(client, "process_usage_raw", [process(BASE), process(BASE, gpu="GPU-1")])
+    rollup = Rollup(client, settle_s=0)
+    rollup.run_once()
+    client.command("ALTER TABLE gpu_usage_raw MODIFY TTL toDate(ts) + INTERVAL 1 DAY")
+    client.command("TRUNCATE TABLE process_usage_raw")
+    client.command("SYSTEM STOP TTL MERGES")
+    insert(client, "gpu_usage_raw", [gpu(BASE, gpu="GPU-1")])
+    with caplog.at_level(logging.WARNING):
+        assert (rollup.run_once(), rollup.run_once()) == (1, 0)
+    client.command("SYSTEM START TTL MERGES")
+    assert held_by_team(client) == {"search": 20_000}
+    assert "event=rollup_kept" in caplog.text
+
+
+def test_run_when_clickhouse_dies_then_it_says_so_once_and_goes_on_when_it_is_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = EmbeddedServer(tmp_path)
+    server.start()
+    config = StoreConfig(server.url, "books")
+    with connect(config, create_database=True) as client:
+        migrate(client)
+    stop = threading.Event()
+    rollup = Rollup(connect(config), settle_s=0, pause_s=0.02)
+    caplog.set_level(logging.INFO, "gpuledger_collector.rollup")
+    thread = threading.Thread(target=rollup.run, args=(stop,))
+    thread.start()
+    try:
+        server.stop()
+        until(lambda: "event=rollup_failed" in caplog.text)
+        server.start()
+        with connect(StoreConfig(server.url, "books")) as client:
+            insert(client, "process_usage_raw", [process(BASE)])
+            until(lambda: held_by_team(client) == {"search": 10_000})
+        until(lambda: "event=rollup_works_again" in caplog.text)
+    finally:
+        stop.set()
+        thread.join()
+        server.stop()
+    assert caplog.text.count("event=rollup_failed") == 1
