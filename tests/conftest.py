@@ -1,3 +1,3 @@
 """What all tests share."""
 
-pytest_plugins = ["tests.clickhouse_fixture"]
+pytest_plugins = ["tests.clickhouse_fixture", "tests.collector_fixture"]

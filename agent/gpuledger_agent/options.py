@@ -97,7 +97,7 @@ def load_file(context: click.Context, _: click.Parameter, path: Path | None) -> 
     if path is None and not DEFAULT_FILE.exists():
         return None
     path = path or DEFAULT_FILE
-    values = _read(path)
+    values = read_toml(path)
     known = {*map(_key, _SETTINGS), "labels"} - {"label"}
     for name, value in values.items():
         if name not in known:
@@ -128,7 +128,8 @@ def _plain(name: str, value: Any) -> bool:
             return isinstance(value, str)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a settings file holds. Raises Refused."""
     try:
         with path.open("rb") as file:
             text = file.read(FILE_LIMIT + 1)

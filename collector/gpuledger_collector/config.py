@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -10,18 +9,10 @@ from typing import Any
 
 import click
 
+from gpuledger_agent.options import Refused, read_toml
 from gpuledger_collector.store.client import StoreConfig
 
 DEFAULT_FILE = Path("/etc/gpuledger/collector.toml")
-
-FILE_LIMIT = 1 << 20
-"""Bytes of a settings file; ours have twenty lines."""
-
-
-class Refused(click.ClickException):
-    """A setting or a file that cannot work: one line, exit code 2."""
-
-    exit_code = 2
 
 
 def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,7 +65,7 @@ def load_file(context: click.Context, _: click.Parameter, path: Path | None) -> 
     if path is None and not DEFAULT_FILE.exists():
         return None
     path = path or DEFAULT_FILE
-    values = _read(path)
+    values = read_toml(path)
     group = context.command
     if not isinstance(group, click.Group):
         raise TypeError(f"{group} has no commands to give settings to")
@@ -98,16 +89,3 @@ def load_file(context: click.Context, _: click.Parameter, path: Path | None) -> 
 def _parameters(group: click.Group, context: click.Context, name: str) -> set[str]:
     command = group.get_command(context, name)
     return {p.name for p in command.params if p.name} if command else set()
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            text = file.read(FILE_LIMIT + 1)
-        if len(text) > FILE_LIMIT:
-            raise Refused(f"{path}: larger than {FILE_LIMIT} bytes; this is no settings file")
-        return tomllib.loads(text.decode("utf-8"))
-    except OSError as error:
-        raise Refused(f"{path}: {error.strerror}; name a file that can be read") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Refused(f"{path}: {error}") from error

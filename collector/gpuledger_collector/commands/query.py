@@ -7,8 +7,9 @@ import sys
 import click
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from gpuledger_agent.options import Refused
 from gpuledger_collector import output
-from gpuledger_collector.config import Refused, store_options
+from gpuledger_collector.config import store_options
 from gpuledger_collector.store.client import StoreConfig, StoreError, connect, one_line
 
 

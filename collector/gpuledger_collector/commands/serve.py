@@ -1,0 +1,101 @@
+"""`gpuledger serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from gpuledger_agent import log
+from gpuledger_agent.config import ConfigError, host_port
+from gpuledger_agent.options import Refused
+from gpuledger_collector.config import store_options
+from gpuledger_collector.serve import Collector, CollectorSettings, ServeError, Tls
+from gpuledger_collector.store.client import StoreConfig, connect
+from gpuledger_collector.store.embedded import EmbeddedServer
+from gpuledger_collector.store.migrate import migrate
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command()
+@store_options
+@click.option(
+    "--listen",
+    default="127.0.0.1:7670",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where agents connect.",
+)
+@click.option(
+    "--metrics",
+    default="127.0.0.1:7671",
+    show_default=True,
+    metavar="HOST:PORT",
+    help='Where Prometheus asks; "" for nowhere.',
+)
+@click.option(
+    "--embedded",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Run an embedded ClickHouse on this directory instead of --clickhouse-url.",
+)
+@click.option("--embedded-port", default=8123, show_default=True, help="Its HTTP port.")
+@click.option("--tls-cert", type=_FILE, help="Our certificate (PEM).")
+@click.option("--tls-key", type=_FILE, help="Its key (PEM).")
+@click.option("--tls-client-ca", type=_FILE, help="Agents must show a certificate of this CA.")
+@click.option("--insecure", is_flag=True, help="Allow plaintext beyond this host.")
+@click.option(
+    "--log-level",
+    default="info",
+    show_default=True,
+    type=click.Choice(["debug", "info", "warning", "error"]),
+)
+def serve(
+    store: StoreConfig,
+    listen: str,
+    metrics: str,
+    embedded: Path | None,
+    embedded_port: int,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_client_ca: Path | None,
+    insecure: bool,
+    log_level: str,
+) -> None:
+    """Receive what agents send, keep it in ClickHouse, keep the books; until SIGTERM.
+
+    Example: gpuledger serve --clickhouse-url http://clickhouse:8123 --password-file /run/pw
+    """  # fmt: skip
+    if (tls_cert is None) != (tls_key is None) or (tls_client_ca and not tls_cert):
+        raise Refused("TLS needs both --tls-cert and --tls-key")
+    tls = Tls(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None
+    for address in filter(None, (listen, metrics)):
+        try:
+            host_port(address)
+        except ConfigError as error:
+            raise Refused(str(error)) from error
+    log.configure(log_level)
+    with ExitStack() as stack:
+        if embedded is not None:
+            server = stack.enter_context(EmbeddedServer(embedded, embedded_port))
+            store = replace(store, url=server.url, username="default", password="")
+            with connect(store, create_database=True) as client:
+                migrate(client)
+        settings = CollectorSettings(listen, metrics, store, tls, insecure)
+        try:
+            asyncio.run(_serve(settings))
+        except ServeError as error:
+            raise Refused(str(error)) from error
+
+
+async def _serve(settings: CollectorSettings) -> None:
+    collector = Collector(settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, collector.stop)
+    await collector.run()

@@ -1,0 +1,53 @@
+"""The collector's own state for Prometheus. No label comes from an agent."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+_PREFIX = "gpuledger_collector"
+
+
+class Metrics:
+    """Counters of one collector, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(namespace=_PREFIX, registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.agents = self._gauge("agents", "Streams of agents that are open now")
+        self.agents_refused = self._counter("agents_refused", "Streams ended for bad manners")
+        self.batches_acked = self._counter("batches_acked", "Batches committed")
+        self.batches_refused = self._counter("batches_refused", "Batches of which nothing fits")
+        self.rows_acked = self._counter("rows_acked", "Rows committed")
+        self.rows_refused = self._counter("rows_refused", "Rows that could not be stored")
+        self.pending_bytes = self._gauge("pending_bytes", "Bytes of batches not yet committed")
+        self.store_up = self._gauge("store_up", "1 while ClickHouse takes inserts")
+        self.insert_failures = self._counter("insert_failures", "Inserts that were tried again")
+        self.insert_seconds = Histogram(
+            f"{_PREFIX}_insert_seconds",
+            "Time of one write of all tables",
+            registry=self.registry,
+            buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
+        )
+        info = Gauge(
+            f"{_PREFIX}_build_info",
+            "Version of the collector",
+            ["version"],
+            registry=self.registry,
+        )
+        info.labels(version("gpuledger")).set(1)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(f"{_PREFIX}_{name}", text, registry=self.registry)
+
+    def _counter(self, name: str, text: str) -> Counter:
+        return Counter(f"{_PREFIX}_{name}", text, registry=self.registry)

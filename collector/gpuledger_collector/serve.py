@@ -1,0 +1,268 @@
+"""A whole collector: gRPC server, writer, roll-ups, health, metrics; and its orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from wsgiref.simple_server import WSGIServer
+
+import grpc
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from prometheus_client import start_http_server
+
+from gpuledger_agent.config import host_port
+from gpuledger_collector.metrics import Metrics
+from gpuledger_collector.rollup import Rollup
+from gpuledger_collector.server import TelemetryService
+from gpuledger_collector.store.client import StoreConfig, StoreError, connect, one_line
+from gpuledger_collector.store.migrate import require_current
+from gpuledger_collector.validate import MAX_BYTES
+from gpuledger_collector.writer import Writer
+from gpuledger_proto.v1.telemetry_pb2_grpc import add_TelemetryServicer_to_server
+
+log = logging.getLogger(__name__)
+
+DRAIN_S = 20.0
+"""How long the end waits for agents' last batches to be committed."""
+
+HEALTH_S = 1.0
+"""How often health is brought up to date."""
+
+_OPTIONS = (
+    # Room for the message around a batch of the size that Welcome promises.
+    ("grpc.max_receive_message_length", MAX_BYTES + 4096),
+    ("grpc.max_concurrent_streams", 16),
+    ("grpc.max_metadata_size", 8192),
+    # Agents ping twice a minute; a host that vanished is noticed by our own.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.so_reuseport", 0),
+)
+
+
+class ServeError(Exception):
+    """The collector cannot serve as it was told to; says why and what to do in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files of PEM: our certificate and key, and what agents' certificates must be signed by."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorSettings:
+    """Settings of one collector.
+
+    `metrics` "" serves none; `insecure` allows plaintext beyond this host; `max_wait_s` is how
+    long a batch waits for others, so that inserts are few and large.
+    """
+
+    listen: str = "127.0.0.1:7670"
+    metrics: str = "127.0.0.1:7671"
+    store: StoreConfig = field(default_factory=StoreConfig)
+    tls: Tls | None = None
+    insecure: bool = False
+    max_wait_s: float = 1.0
+
+
+class Collector:
+    """Runs in one event loop. Raises ServeError or StoreError before it serves."""
+
+    def __init__(self, settings: CollectorSettings) -> None:
+        self._settings = settings
+        self._metrics = Metrics()
+        self._health = health.aio.HealthServicer()
+        self._stop = asyncio.Event()
+        self._rollup_stop = threading.Event()
+        self.port = 0
+
+    async def run(self, ready: threading.Event | None = None) -> None:
+        """Serve until `stop`; then end streams, commit what was received, and return."""
+        self._check_schema()
+        writer = Writer(self._settings.store, self._metrics, self._settings.max_wait_s)
+        server = self._server(writer)
+        pages = self._serve_metrics()
+        rollup = threading.Thread(target=self._roll_up, name="rollup", daemon=True)
+        writing = asyncio.create_task(writer.run())
+        await server.start()
+        rollup.start()
+        log.info("event=serving port=%d store=%r", self.port, self._settings.store)
+        if ready is not None:
+            ready.set()
+        try:
+            await self._keep_health(writer)
+        finally:
+            log.info("event=draining")
+            await self._drain(server, writer, writing)
+            self._rollup_stop.set()
+            await asyncio.to_thread(rollup.join, DRAIN_S)
+            if pages is not None:
+                pages.shutdown()
+                pages.server_close()
+            log.info("event=stopped")
+
+    def stop(self) -> None:
+        """Begin the end. From another thread: `loop.call_soon_threadsafe(collector.stop)`."""
+        self._stop.set()
+
+    def _check_schema(self) -> None:
+        with connect(self._settings.store) as client:
+            require_current(client)
+
+    def _server(self, writer: Writer) -> grpc.aio.Server:
+        server = grpc.aio.server(options=_OPTIONS)
+        service = TelemetryService(writer, self._metrics)
+        add_TelemetryServicer_to_server(service, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        address = self._settings.listen
+        credentials = _credentials(self._settings)
+        try:
+            if credentials is None:
+                self.port = server.add_insecure_port(address)
+            else:
+                self.port = server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise ServeError(
+                f"cannot listen on {address}: is the port taken? (--listen)"
+            ) from error
+        return server
+
+    def _serve_metrics(self) -> WSGIServer | None:
+        if not self._settings.metrics:
+            return None
+        host, port = host_port(self._settings.metrics)
+        try:
+            server, _ = start_http_server(port, addr=host, registry=self._metrics.registry)
+        except OSError as error:
+            raise ServeError(f"metrics on {host}:{port}: {error.strerror} (--metrics)") from error
+        return server
+
+    async def _keep_health(self, writer: Writer) -> None:
+        while not self._stop.is_set():
+            response = health_pb2.HealthCheckResponse
+            status = response.SERVING if writer.up else response.NOT_SERVING
+            await self._health.set("", status)
+            try:
+                async with asyncio.timeout(HEALTH_S):
+                    await self._stop.wait()
+            except TimeoutError:
+                continue
+
+    async def _drain(
+        self, server: grpc.aio.Server, writer: Writer, writing: asyncio.Task[None]
+    ) -> None:
+        await self._health.enter_graceful_shutdown()
+        # Streams never end by themselves: what is unanswered is sent again to the next collector.
+        await server.stop(grace=0.5)
+        writer.close()
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                await writing
+        except TimeoutError:
+            log.warning("event=drain_incomplete the agents still have what was not committed")
+
+    def _roll_up(self) -> None:
+        while not self._rollup_stop.is_set():
+            try:
+                with connect(self._settings.store) as client:
+                    Rollup(client).run(self._rollup_stop)
+            except (StoreError, ClickHouseError, OSError) as error:
+                log.warning("event=rollup_waits reason=%r", one_line(error))
+                self._rollup_stop.wait(5.0)
+
+
+class CollectorThread:
+    """A collector in a thread of its own, for tests, the demo and `gpuledger up`."""
+
+    def __init__(self, settings: CollectorSettings) -> None:
+        self._settings = settings
+        self._ready = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._collector: Collector | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="collector", daemon=True)
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        host, _ = host_port(self._settings.listen)
+        return f"{host}:{self._collector.port if self._collector else 0}"
+
+    def start(self) -> None:
+        """Start, and wait until it serves. Raises ServeError or StoreError."""
+        self._thread.start()
+        self._ready.wait()
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        """Drain and end."""
+        if self._collector is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._collector.stop)
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+                runner.run(self._main())
+        except BaseException as error:  # noqa: BLE001  # raised again in the caller's thread
+            self._error = error
+            log.debug("event=collector_ended reason=%r", error)
+        finally:
+            self._ready.set()
+
+    async def _main(self) -> None:
+        self._collector = Collector(self._settings)
+        await self._collector.run(self._ready)
+
+
+def _credentials(settings: CollectorSettings) -> grpc.ServerCredentials | None:
+    """TLS as configured; None for plaintext, which only this host may speak unless forced."""
+    if settings.tls is None:
+        host, _ = host_port(settings.listen)
+        if not settings.insecure and not _is_loopback(host):
+            raise ServeError(
+                f"plaintext on {host} would show everyone's usage to the network: give"
+                " --tls-cert and --tls-key, or --insecure if the network is trusted"
+            )
+        return None
+    try:
+        pair = (settings.tls.key.read_bytes(), settings.tls.certificate.read_bytes())
+        roots = settings.tls.client_ca.read_bytes() if settings.tls.client_ca else None
+    except OSError as error:
+        raise ServeError(f"TLS: {error.filename}: {error.strerror}") from error
+    return grpc.ssl_server_credentials([pair], roots, require_client_auth=roots is not None)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

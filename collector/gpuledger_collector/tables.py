@@ -1,0 +1,120 @@
+"""The tables of the wire: which columns they have, and what may stand in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+U8 = (1 << 8) - 1
+U16 = (1 << 16) - 1
+U32 = (1 << 32) - 1
+U64 = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A repeated-column message of `Batch` and the raw table it is stored in.
+
+    `texts` hold indexes into the batch's dictionary. `numbers` map to the highest value that the
+    column of ClickHouse takes. `enums` map to the number of values known to this version;
+    higher ones, from newer agents, are stored as 0. `within_window` are times that cannot be longer
+    than the window; `no_more_than` are pairs of which the first cannot exceed the second.
+    """
+
+    name: str
+    texts: tuple[str, ...]
+    numbers: dict[str, int]
+    enums: dict[str, int]
+    within_window: tuple[str, ...] = ()
+    percents: tuple[str, ...] = ()
+    no_more_than: tuple[tuple[str, str], ...] = ()
+    has_host_pool: bool = True
+
+    @property
+    def raw(self) -> str:
+        """Name of the raw table."""
+        return f"{self.name}_raw"
+
+
+_OWNER = ("team", "model", "endpoint", "use_case", "pool", "workload_kind", "workload")
+
+PROCESS_USAGE = Table(
+    name="process_usage",
+    texts=("gpu", "gpu_model", "process_name", "user", *_OWNER, "owner_source"),
+    numbers={
+        "pid": U32,
+        "process_start": U32,
+        "present_ms": U32,
+        "held_ms": U32,
+        "sm_busy_ms": U32,
+        "sm_pct_max": U8,
+        "mem_mib_mean": U32,
+        "mem_mib_max": U32,
+    },
+    enums={"context": 4, "sm_source": 6, "mem_source": 3},
+    within_window=("present_ms", "held_ms"),
+    percents=("sm_pct_max",),
+    no_more_than=(("sm_busy_ms", "held_ms"), ("mem_mib_mean", "mem_mib_max")),
+)
+
+GPU_USAGE = Table(
+    name="gpu_usage",
+    texts=("gpu", "gpu_model"),
+    numbers={
+        "gpu_index": U16,
+        "observed_ms": U32,
+        "unallocated_ms": U32,
+        "sm_busy_ms": U32,
+        "sm_pct_max": U8,
+        "mem_mib_mean": U32,
+        "mem_mib_max": U32,
+        "mem_total_mib": U32,
+        "power_w_mean": U16,
+        "power_w_max": U16,
+        "temperature_c_max": U16,
+        "sm_clock_mhz_mean": U16,
+        "tensor_pct_mean": U8,
+        "dram_pct_mean": U8,
+        "ecc_uncorrected": U32,
+        "xid": U16,
+        "offered": U16,
+    },
+    enums={"sm_source": 6},
+    within_window=("observed_ms",),
+    percents=("sm_pct_max", "tensor_pct_mean", "dram_pct_mean"),
+    no_more_than=(("unallocated_ms", "observed_ms"), ("sm_busy_ms", "observed_ms")),
+)
+
+GPU_ALLOCATION = Table(
+    name="gpu_allocation",
+    texts=("gpu", "gpu_model", *_OWNER, "owner_source", "grant_source"),
+    numbers={"granted_ms": U32, "unheld_ms": U32},
+    enums={},
+    within_window=("granted_ms",),
+    no_more_than=(("unheld_ms", "granted_ms"),),
+)
+
+AGENT_HEALTH = Table(
+    name="agent_health",
+    texts=("agent_version",),
+    numbers={
+        "ticks": U32,
+        "ticks_missed": U32,
+        "tick_ms_max": U32,
+        "gpus": U32,
+        "gpus_failed": U32,
+        "processes": U32,
+        "processes_unattributed": U32,
+        "spool_batches": U32,
+        "spool_bytes": U64,
+        "rows_dropped": U64,
+        "rows_refused": U64,
+        "cpu_ms": U32,
+        "rss_mib": U32,
+        "clock_step_ms": U32,
+    },
+    enums={},
+    has_host_pool=False,
+)
+
+TABLES = (PROCESS_USAGE, GPU_USAGE, GPU_ALLOCATION, AGENT_HEALTH)
+"""In the order in which they are written."""

@@ -1,0 +1,222 @@
+"""What comes from the network is believed only after this.
+
+Structure (columns of unequal length, indexes into nothing, two days) condemns a whole batch; a
+value that cannot be condemns its row. Checks run over whole columns; rows are looked at one by
+one only where a column check has already failed.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gpuledger_collector.tables import TABLES, U32, Table
+from gpuledger_proto.v1 import telemetry_pb2 as wire
+
+MAX_ROWS = 20_000
+"""Rows of a batch, over all tables."""
+
+MAX_BYTES = 2 << 20
+"""Bytes of one message."""
+
+MAX_DICTIONARY = 4_096
+MAX_STRING_BYTES = 256
+MAX_GPUS = 1_024
+MAX_LABELS = 64
+MAX_HOST_CHARS = 253
+
+FUTURE_S = 300
+"""How far ahead of ours an agent's clock may be."""
+
+PAST_S = 13 * 86_400
+"""Older windows would be dropped by the store's TTL before anyone reads them."""
+
+DAY_S = 86_400
+
+
+class BatchRefused(Exception):  # noqa: N818  # an answer, not an accident
+    """Nothing of the batch can be stored; says why in one line."""
+
+
+class HelloRefused(Exception):  # noqa: N818
+    """A stranger that cannot be filed; says why in one line."""
+
+
+@dataclass(slots=True)
+class Rows:
+    """Valid rows of one table: columns by the names of the wire, texts resolved."""
+
+    table: Table
+    count: int
+    columns: dict[str, Sequence[Any]]
+
+
+@dataclass(slots=True)
+class Checked:
+    """A batch of which every row can be stored. `reason` says what is wrong with those left out."""
+
+    day: int
+    rows: list[Rows] = field(default_factory=list)
+    refused: int = 0
+    reason: str = ""
+
+    @property
+    def count(self) -> int:
+        """Rows to store."""
+        return sum(rows.count for rows in self.rows)
+
+
+def check_hello(hello: wire.Hello) -> None:
+    """Raise HelloRefused unless this can be filed."""
+    if not hello.host or len(hello.host) > MAX_HOST_CHARS:
+        raise HelloRefused(f"host must have 1 to {MAX_HOST_CHARS} characters")
+    if len(hello.gpus) > MAX_GPUS:
+        raise HelloRefused(f"{len(hello.gpus)} GPUs; at most {MAX_GPUS} a host")
+    if len(hello.labels) > MAX_LABELS:
+        raise HelloRefused(f"{len(hello.labels)} labels; at most {MAX_LABELS}")
+    texts = [hello.host, hello.cluster, hello.host_pool, hello.agent_version, hello.boot_id]
+    texts += [hello.driver_version, *hello.labels.keys(), *hello.labels.values()]
+    for gpu in hello.gpus:
+        texts += [gpu.uuid, gpu.model, gpu.parent_uuid, gpu.mig_profile]
+    for text in texts:
+        if problem := _text_problem(text):
+            raise HelloRefused(f"{text[:40]!r} {problem}")
+
+
+def check_batch(batch: wire.Batch, now: float) -> Checked:
+    """The rows of a batch that can be stored; `now` in seconds since the epoch.
+
+    Raises BatchRefused.
+    """
+    texts = _dictionary(batch.dictionary)
+    present = [(table, getattr(batch, table.name)) for table in TABLES]
+    total = sum(len(message.window_start) for _, message in present)
+    if total > MAX_ROWS:
+        raise BatchRefused(f"{total} rows; at most {MAX_ROWS} a batch")
+    days = {
+        edge // DAY_S
+        for _, message in present
+        if message.window_start
+        for edge in (min(message.window_start), max(message.window_start))
+    }
+    if len(days) > 1:
+        raise BatchRefused("its windows lie in more than one UTC day")
+    checked = Checked(day=days.pop() if days else 0)
+    for table, message in present:
+        _check_table(table, message, texts, now, checked)
+    return checked
+
+
+def _dictionary(dictionary: Sequence[str]) -> list[str]:
+    texts = list(dictionary) or [""]
+    if texts[0]:
+        raise BatchRefused("dictionary: entry 0 must be empty")
+    if len(texts) > MAX_DICTIONARY:
+        raise BatchRefused(f"dictionary: {len(texts)} entries; at most {MAX_DICTIONARY}")
+    for index, text in enumerate(texts):
+        if problem := _text_problem(text):
+            raise BatchRefused(f"dictionary: entry {index} {problem}")
+    return texts
+
+
+def _text_problem(text: str) -> str:
+    if len(text) > MAX_STRING_BYTES or len(text.encode()) > MAX_STRING_BYTES:
+        return f"is longer than {MAX_STRING_BYTES} bytes"
+    if "\0" in text:
+        return "holds a NUL"
+    return ""
+
+
+def _check_table(
+    table: Table, message: Any, texts: list[str], now: float, checked: Checked
+) -> None:
+    count = len(message.window_start)
+    if not count:
+        return
+    columns = _columns(table, message, texts, count)
+    reasons: dict[int, str] = {}
+    for bad, reason in _problems(table, columns, now):
+        for row in bad:
+            reasons.setdefault(row, reason)
+    if reasons:
+        first = min(reasons)
+        checked.refused += len(reasons)
+        checked.reason = checked.reason or f"{table.name} row {first}: {reasons[first]}"
+        kept = [row for row in range(count) if row not in reasons]
+        if not kept:
+            return
+        take = operator.itemgetter(*kept, kept[0])
+        columns = {name: take(column)[:-1] for name, column in columns.items()}
+        count = len(kept)
+    resolved: dict[str, Sequence[Any]] = dict(columns)
+    for name in table.texts:
+        indexes = columns[name]
+        resolved[name] = [texts[index] for index in indexes]
+    checked.rows.append(Rows(table, count, resolved))
+
+
+def _columns(table: Table, message: Any, texts: list[str], count: int) -> dict[str, Sequence[int]]:
+    """All columns as lists; an absent one is all zero. Raises BatchRefused."""
+    columns: dict[str, Sequence[int]] = {}
+    for name in ("window_start", "window_s", *table.texts, *table.numbers, *table.enums):
+        column: Sequence[int] = list(getattr(message, name))
+        if not column:
+            column = [0] * count
+        elif len(column) != count:
+            raise BatchRefused(f"{table.name}.{name}: {len(column)} values for {count} rows")
+        columns[name] = column
+    for name in table.texts:
+        if max(columns[name]) >= len(texts):
+            raise BatchRefused(f"{table.name}.{name}: an index beyond the dictionary")
+    for name, known in table.enums.items():
+        column = columns[name]
+        if max(column) >= known or min(column) < 0:
+            columns[name] = [value if 0 <= value < known else 0 for value in column]
+    return columns
+
+
+def _problems(
+    table: Table, columns: dict[str, Sequence[int]], now: float
+) -> Iterator[tuple[list[int], str]]:
+    """Rows that cannot be, with the reason; nothing where whole columns are in order."""
+    yield from _time_problems(columns["window_start"], columns["window_s"], now)
+    for name, highest in table.numbers.items():
+        limit = 100 if name in table.percents else highest
+        # Wider columns take whatever the wire can carry.
+        if limit < U32 and max(columns[name]) > limit:
+            bad = _rows_above(columns[name], [limit] * len(columns[name]))
+            yield bad, f"{name} is over {limit}"
+    longest = [1000 * seconds for seconds in columns["window_s"]]
+    for name in table.within_window:
+        if any(map(operator.gt, columns[name], longest)):
+            yield _rows_above(columns[name], longest), f"{name} is longer than the window"
+    for less, more in table.no_more_than:
+        if any(map(operator.gt, columns[less], columns[more])):
+            yield _rows_above(columns[less], columns[more]), f"{less} is over {more}"
+
+
+def _time_problems(
+    starts: Sequence[int], lengths: Sequence[int], now: float
+) -> Iterator[tuple[list[int], str]]:
+    pairs = list(zip(starts, lengths, strict=True))
+    wrong = {(s, n) for s, n in set(pairs) if not 0 < n <= 60 or 60 % n or s % n}
+    if wrong:
+        bad = [row for row, pair in enumerate(pairs) if pair in wrong]
+        yield bad, "window_start is no multiple of window_s, or window_s no divisor of 60"
+    if max(starts) > now + FUTURE_S:
+        bad = _rows_where(starts, lambda start: start > now + FUTURE_S)
+        yield bad, f"the window lies more than {FUTURE_S} s in the future: check the host's clock"
+    if min(starts) < now - PAST_S:
+        bad = _rows_where(starts, lambda start: start < now - PAST_S)
+        yield bad, f"the window is older than {PAST_S // DAY_S} days, which the store keeps"
+
+
+def _rows_where(column: Sequence[int], wrong: Callable[[int], bool]) -> list[int]:
+    return [row for row, value in enumerate(column) if wrong(value)]
+
+
+def _rows_above(column: Sequence[int], limits: Sequence[int]) -> list[int]:
+    pairs = zip(column, limits, strict=True)
+    return [row for row, (value, limit) in enumerate(pairs) if value > limit]

@@ -1,0 +1,108 @@
+"""Recorded agents are understood for ever, and fuzzed ones do no harm."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpuledger_collector.columns import Part, Source, inserts
+from gpuledger_collector.serve import CollectorThread
+from gpuledger_collector.tables import TABLES
+from gpuledger_collector.validate import BatchRefused, check_batch
+from gpuledger_proto.v1 import telemetry_pb2 as wire
+from tests.collector_fixture import WireAgent, batch
+from tests.wire.record import START, load, messages
+
+RECORDINGS = sorted(Path(__file__).parent.glob("wire/*.bin"))
+
+
+@pytest.mark.parametrize("recording", RECORDINGS, ids=lambda path: path.stem)
+def test_recording_when_checked_then_every_row_is_understood(recording: Path) -> None:
+    _, *sent = load(recording)
+    checked = [check_batch(message.batch, START + 60) for message in sent]
+    assert sum(each.refused for each in checked) == 0
+    rows = {r.table.name: r.count for each in checked for r in each.rows}
+    assert rows == {"process_usage": 2, "gpu_usage": 1, "agent_health": 1}
+
+
+def test_recording_when_streamed_then_its_rows_are_in_the_books(
+    collector: CollectorThread, client: Client
+) -> None:
+    """The recorded window is moved to the present; nothing else is touched."""
+    hello, sent = load(RECORDINGS[0])
+    now = int(time.time()) // 10 * 10 - 10
+    for table in TABLES:
+        column = getattr(sent.batch, table.name).window_start
+        column[:] = [now] * len(column)
+    with WireAgent(collector.address, hello.hello.host) as agent:
+        agent.say(hello)
+        agent.say(sent)
+        assert agent.acks(1) == [1]
+    rows = client.query(
+        "SELECT cluster, host, host_pool, pid, team, endpoint, held_ms, sm_busy_ms, mem_mib_max,"
+        " context, workload FROM process_usage ORDER BY pid"
+    ).result_rows
+    assert rows == [
+        ("fra1", "gpu-node-17", "production", 4242, "search", "rank", 7000, 4000, 40960,
+         "compute", "python3[4242]"),
+        ("fra1", "gpu-node-17", "production", 4711, "", "", 2000, 0, None,
+         "graphics", "Xorg[4711]"),
+    ]  # fmt: skip
+    gpu = client.query("SELECT gpu_index, power_w_max, tensor_pct_mean FROM gpu_usage").result_rows
+    assert gpu == [(3, 401, None)]
+
+
+def test_agent_when_it_speaks_today_then_older_collectors_saw_the_same_bytes() -> None:
+    """What is recorded as this version must stay what this version says."""
+    assert load(RECORDINGS[-1]) == messages()
+
+
+NUMBERS = st.one_of(st.integers(0, 200), st.integers(0, 2**32 - 1))
+
+
+@settings(max_examples=200)
+@given(seed=st.integers(0, 2**32), value=NUMBERS, cut=st.integers(0, 5))
+def test_batch_when_any_column_is_changed_then_only_consistent_rows_pass(
+    seed: int, value: int, cut: int
+) -> None:
+    dice = random.Random(seed)
+    made = batch(rows=5)
+    table = dice.choice([made.process_usage, made.gpu_usage])
+    name = dice.choice([field.name for field in table.DESCRIPTOR.fields])
+    column = getattr(table, name)
+    if column and dice.random() < 0.8:
+        column[dice.randrange(len(column))] = min(value, 2**31 - 1)
+    else:
+        column[:] = [1] * cut
+    try:
+        checked = check_batch(made, time.time())
+    except BatchRefused as refused:
+        assert "\n" not in str(refused)
+        return
+    for insert in inserts([Part(Source("", "h", ""), checked)]):
+        columns = dict(zip(insert.names, insert.columns, strict=True))
+        assert {len(column) for column in columns.values()} == {insert.rows}
+        if insert.table == "process_usage_raw":
+            for busy, held in zip(columns["sm_busy_ms"], columns["held_ms"], strict=True):
+                assert busy <= held <= 60_000
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=400))
+def test_bytes_when_they_happen_to_parse_then_they_are_stored_or_refused(raw: bytes) -> None:
+    try:
+        parsed = wire.Batch.FromString(raw)
+    except Exception as error:  # noqa: BLE001  # protobuf's own refusal, before ours
+        assert "DecodeError" in type(error).__name__
+        return
+    try:
+        checked = check_batch(parsed, time.time())
+    except BatchRefused:
+        return
+    assert checked.count + checked.refused >= 0
