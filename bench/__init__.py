@@ -1,0 +1,1 @@
+"""Benchmarks that print ratios to peers measured in the same run."""
