@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -24,6 +25,10 @@ PAUSE_S = 5.0
 
 SETTLE_S = 60
 """Longer than any insert takes: so long may rows lag behind the mark of their hour."""
+
+REST = 4
+"""Times as long as a pass took does the next one wait: a large fleet's present hour, recomputed
+whole again and again, then keeps a fifth of ClickHouse busy at most."""
 
 HOURS_AT_ONCE = 24
 """Hours taken up before looking again, so that a long backlog does not stale the present."""
@@ -85,10 +90,10 @@ class Rollup:
         """Keep the roll-ups fresh until `stop` is set. Outlives a ClickHouse that goes away."""
         failing = False
         while not stop.is_set():
-            pause = self._pause_s
+            started = time.monotonic()
+            backlog = False
             try:
-                if self.run_once() >= HOURS_AT_ONCE:
-                    pause = 0.0
+                backlog = self.run_once() >= HOURS_AT_ONCE
                 if failing:
                     log.info("event=rollup_works_again")
                 failing = False
@@ -96,7 +101,8 @@ class Rollup:
                 if not failing:
                     log.warning("event=rollup_failed error=%r it is tried again", _one_line(error))
                 failing = True
-            stop.wait(pause)
+            took = time.monotonic() - started
+            stop.wait(0.0 if backlog else max(self._pause_s, took * REST))
 
     def sweep(self, keep_s: int = KEEP_S) -> None:
         """Delete versions that ceased to count more than `keep_s` seconds ago."""

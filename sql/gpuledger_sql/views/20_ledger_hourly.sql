@@ -31,10 +31,12 @@ CREATE OR REPLACE VIEW ledger_hourly
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
 WITH
-    usage AS
+    (SELECT prices FROM gpu_price_list) AS prices,
+    postings AS
     (
         SELECT
             hour, request_group, cluster, host_pool, pool, team, model, endpoint, gpu_model,
+            toFloat64(0) AS requested,
             sum(u.held_ms + u.unheld_ms) AS allocated,
             sum(u.held_ms) AS held,
             sum(u.active_ms) AS active,
@@ -43,43 +45,31 @@ WITH
             sum(u.mem_mib_ms) AS mem_mib_ms
         FROM usage_by_request AS u
         GROUP BY hour, request_group, cluster, host_pool, pool, team, model, endpoint, gpu_model
-    ),
-    claimed AS
-    (
-        SELECT hour, request_group, sum(u.allocated) AS allocated
-        FROM usage AS u
-        WHERE u.request_group != 0
-        GROUP BY hour, request_group
-    ),
-    requested AS
-    (
-        SELECT hour, request_group, sum(r.requested_gpu_hours) * 3600000 AS requested
+        UNION ALL
+        SELECT
+            r.hour, r.request_group,
+            g.fleet_cluster, g.pool, g.pool, g.team, g.model, g.endpoint, g.fleet_gpu_model,
+            sum(r.requested_gpu_hours) * 3600000,
+            0, 0, 0, 0, 0, 0
         FROM requested_hourly AS r
-        GROUP BY hour, request_group
+        INNER JOIN request_groups AS g ON g.request_group = r.request_group
+        GROUP BY ALL
     ),
     entries AS
     (
         SELECT
-            hour, cluster, host_pool, pool,
-            if(u.team = '', 'unattributed', u.team) AS team,
-            model, endpoint, gpu_model,
-            toFloat64(0) AS requested,
-            allocated, held, active, busy, unmeasured,
-            toFloat64(0) AS unclaimed,
-            toFloat64(u.allocated - u.unmeasured - u.busy) AS waste,
-            mem_mib_ms
-        FROM usage AS u
-        UNION ALL
-        SELECT
-            r.hour, g.fleet_cluster, g.pool, g.pool, g.team, g.model, g.endpoint, g.fleet_gpu_model,
-            r.requested,
-            0, 0, 0, 0, 0,
-            greatest(r.requested - c.allocated, 0) AS unclaimed,
-            unclaimed,
-            0
-        FROM requested AS r
-        INNER JOIN request_groups AS g ON g.request_group = r.request_group
-        LEFT JOIN claimed AS c ON c.hour = r.hour AND c.request_group = r.request_group
+            hour, cluster, pool, team, model, endpoint, gpu_model,
+            requested, allocated, held, active, busy, unmeasured, mem_mib_ms,
+            sum(p.allocated) OVER (PARTITION BY hour, request_group) AS claimed,
+            if(p.requested > 0, greatest(p.requested - claimed, 0), 0) AS unclaimed,
+            unclaimed + (p.allocated - p.unmeasured - p.busy) AS waste,
+            arrayFirst(
+                price -> price.priced_from <= p.hour
+                    AND price.pool IN ('', p.host_pool)
+                    AND (price.gpu_model = '' OR position(lowerUTF8(p.gpu_model), price.gpu_model) > 0),
+                prices
+            ).usd_per_gpu_hour AS usd
+        FROM postings AS p
     ),
     memory AS
     (
@@ -92,7 +82,7 @@ SELECT
     e.hour AS hour,
     e.cluster AS cluster,
     e.pool AS pool,
-    e.team AS team,
+    if(e.team = '', 'unattributed', e.team) AS team,
     e.model AS model,
     e.endpoint AS endpoint,
     e.gpu_model AS gpu_model,
@@ -106,15 +96,13 @@ SELECT
     sum(e.allocated - e.active - e.unmeasured) / 3600000 AS idle_gpu_hours,
     sum(e.active - e.busy) / 3600000 AS underused_gpu_hours,
     sum(e.waste) / 3600000 AS waste_gpu_hours,
-    sum(e.allocated * p.usd_per_gpu_hour) / 3600000 AS allocated_usd,
-    sum(e.waste * p.usd_per_gpu_hour) / 3600000 AS waste_usd,
-    sumIf(e.waste, p.usd_per_gpu_hour IS NULL) / 3600000 AS unpriced_waste_gpu_hours,
+    sum(e.allocated * e.usd) / 3600000 AS allocated_usd,
+    sum(e.waste * e.usd) / 3600000 AS waste_usd,
+    sumIf(e.waste, e.usd IS NULL) / 3600000 AS unpriced_waste_gpu_hours,
     sum(e.requested * m.gib) / 3600000 AS requested_gib_hours,
     sum(e.allocated * m.gib) / 3600000 AS allocated_gib_hours,
     sum(e.mem_mib_ms) / 1024 / 3600000 AS used_gib_hours
 FROM entries AS e
-LEFT JOIN gpu_price_hourly AS p
-    ON p.hour = e.hour AND p.pool = e.host_pool AND p.gpu_model = e.gpu_model
 LEFT JOIN memory AS m ON m.gpu_model = e.gpu_model
 GROUP BY hour, cluster, pool, team, model, endpoint, gpu_model
 COMMENT 'The ledger: requested against held and used, by hour and owner. Units are in the column names; see docs/books.md.'

@@ -40,9 +40,11 @@ WITH
             minIf(u.mem_mib_min, u.mem_known_ms > 0) AS mem_min,
             max(u.mem_mib_max) AS mem_max,
             sum(u.mem_known_ms) AS mem_ms,
-            sumMap(u.mem_mib_histogram) AS mem_histogram,
+            groupArrayArray(mapKeys(u.mem_mib_histogram)) AS mem_values,
+            groupArrayArray(mapValues(u.mem_mib_histogram)) AS mem_weights,
             max(u.sm_pct_max) AS sm_max,
-            sumMap(u.sm_pct_histogram) AS sm_histogram,
+            groupArrayArray(mapKeys(u.sm_pct_histogram)) AS sm_values,
+            groupArrayArray(mapValues(u.sm_pct_histogram)) AS sm_weights,
             sumForEach(u.active_gpu_ms_by_minute) AS active_by_minute,
             sumForEach(u.unmeasured_gpu_ms_by_minute) AS unmeasured_by_minute,
             sumForEach(u.allocated_gpu_ms_by_minute) AS allocated_by_minute
@@ -59,15 +61,11 @@ WITH
             sum(h.mem_ms) > 0 AS mem_known,
             minIf(h.mem_min, h.mem_ms > 0) AS mem_min,
             max(h.mem_max) AS mem_max,
-            quantilesExactWeightedArray(0.5, 0.95, 0.99)(
-                mapKeys(h.mem_histogram), mapValues(h.mem_histogram)
-            ) AS mem,
+            quantilesExactWeightedArray(0.5, 0.95, 0.99)(h.mem_values, h.mem_weights) AS mem,
             max(h.sm_max) AS sm_max,
-            notEmpty(sumMap(h.sm_histogram) AS sm_histogram) AS sm_known,
-            arrayMin(mapKeys(sm_histogram)) AS sm_min,
-            quantilesExactWeightedArray(0.5, 0.95, 0.99)(
-                mapKeys(h.sm_histogram), mapValues(h.sm_histogram)
-            ) AS sm,
+            max(notEmpty(h.sm_values)) AS sm_known,
+            minArray(h.sm_values) AS sm_min,
+            quantilesExactWeightedArray(0.5, 0.95, 0.99)(h.sm_values, h.sm_weights) AS sm,
             quantilesExactArray(0.5, 0.95, 1)(arrayFilter(
                 (used, allocated) -> allocated > 0,
                 arrayMap((a, u) -> a + u, h.active_by_minute, h.unmeasured_by_minute),

@@ -24,6 +24,7 @@ CREATE OR REPLACE VIEW idle_allocations
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
 WITH
+    (SELECT prices FROM gpu_price_list) AS prices,
     (SELECT max(c.last_seen) FROM capacity_hourly AS c) AS newest,
     workloads AS
     (
@@ -38,12 +39,6 @@ WITH
         FROM workload_hourly AS w
         WHERE w.hour >= newest - INTERVAL 30 DAY
         GROUP BY cluster, host, gpu, gpu_model, workload_kind, workload, team, model, endpoint, pool
-    ),
-    priced AS
-    (
-        SELECT pool, gpu_model, argMax(p.usd_per_gpu_hour, p.hour) AS usd
-        FROM gpu_price_hourly AS p
-        GROUP BY pool, gpu_model
     )
 SELECT
     w.cluster AS cluster,
@@ -60,10 +55,14 @@ SELECT
     greatest(w.first_seen, w.last_worked) AS idle_since,
     dateDiff('second', idle_since, w.last_seen) / 3600 AS idle_hours,
     arraySum(arrayMap(h -> if(h.3 > idle_since, h.2, 0), w.hours)) / 3600000 AS idle_gpu_hours,
-    idle_gpu_hours * p.usd AS idle_usd,
+    idle_gpu_hours * arrayFirst(
+        price -> price.priced_from <= newest
+            AND price.pool IN ('', w.host_pool)
+            AND (price.gpu_model = '' OR position(lowerUTF8(w.gpu_model), price.gpu_model) > 0),
+        prices
+    ).usd_per_gpu_hour AS idle_usd,
     w.last_worked >= w.first_seen AS ever_worked,
     w.mem_max AS mem_mib_max
 FROM workloads AS w
-LEFT JOIN priced AS p ON p.pool = w.host_pool AND p.gpu_model = w.gpu_model
 WHERE w.last_seen >= newest - INTERVAL 5 MINUTE AND w.last_seen > idle_since
 COMMENT 'Workloads that hold or were granted GPUs now and do not work on them.'
