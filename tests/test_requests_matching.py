@@ -134,7 +134,7 @@ def truth(fleet: Fleet, versions: Sequence[Version]) -> dict[tuple[datetime, str
 
 def random_versions(rng: random.Random) -> list[Version]:
     versions = []
-    for number in range(rng.randint(1, 4)):
+    for number in range(rng.randint(1, 8)):
         applied_at = LONG_AGO
         for _ in range(rng.randint(1, 2)):
             start = BASE + timedelta(minutes=rng.choice((-9999, 17, 65, 300)))
@@ -143,8 +143,8 @@ def random_versions(rng: random.Random) -> list[Version]:
                     id=f"request-{number}",
                     applied_at=applied_at,
                     key=(
-                        rng.choice(TEAMS[1:]),
-                        rng.choice(POOLS),
+                        rng.choice((*TEAMS[1:], "search")),
+                        rng.choice((*POOLS, "production")),
                         rng.choice(MODELS),
                         rng.choice(ENDPOINTS),
                         rng.choice(("", "batch")),
@@ -194,6 +194,34 @@ def filled(client: Client, *versions: Version, **owner: Any) -> None:
     insert(client, "process_usage_raw", [process(ts, **owner) for ts in starts])
     insert(client, "capacity_requests", [v.row() for v in versions])
     Rollup(client, settle_s=0).run_once()
+
+
+@pytest.mark.parametrize(
+    ("wider", "closer"),
+    [
+        (("", "", "", ""), ("ranker", "", "", "")),
+        (("", "", "", "H100"), ("ranker", "", "", "H100")),
+        (("ranker", "", "", "NVIDIA H100"), ("ranker", "", "batch", "L4")),
+        (("ranker", "", "", ""), ("", "chat", "", "")),
+        (("", "", "", "h100"), ("ranker", "", "", "")),
+        (("ranker", "", "", "h100"), ("ranker", "chat", "", "")),
+        (("", "", "", "h100"), ("", "", "", "H100 80GB")),
+    ],
+)
+def test_usage_when_two_requests_fit_then_it_belongs_to_the_more_specific(
+    client: Client, wider: tuple[str, ...], closer: tuple[str, ...]
+) -> None:
+    asked = {"wider": wider, "closer": closer}
+    filled(
+        client,
+        *(
+            version(id=name, key=("search", "production", *key), gpus=1)
+            for name, key in asked.items()
+        ),
+    )
+    rows = client.query("SELECT id, allocated_gpus_p95 FROM request_review").result_rows
+    fitting = "L4" not in closer
+    assert dict(rows) == {"wider": float(not fitting), "closer": float(fitting)}
 
 
 def test_ledger_when_a_team_asked_and_ran_nothing_then_its_row_is_there(client: Client) -> None:
