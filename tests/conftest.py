@@ -1,3 +1,7 @@
 """What all tests share."""
 
-pytest_plugins = ["tests.clickhouse_fixture", "tests.collector_fixture"]
+pytest_plugins = [
+    "tests.clickhouse_fixture",
+    "tests.collector_fixture",
+    "tests.nvml_standin.fixtures",
+]

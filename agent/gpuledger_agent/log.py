@@ -15,10 +15,9 @@ REMEMBERED = 1024
 class _OneLine(logging.Formatter):
     """`2026-11-24T06:00:00Z level=warning event=...`, with control characters escaped."""
 
-    converter = time.gmtime
-
     def __init__(self) -> None:
         super().__init__("%(asctime)s level=%(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+        self.converter = time.gmtime
 
     def format(self, record: logging.LogRecord) -> str:
         record.levelname = record.levelname.lower()
