@@ -110,10 +110,12 @@ def truth(fleet: Fleet, versions: Sequence[Version]) -> dict[tuple[datetime, str
     allocated: dict[tuple[datetime, GroupKey], int] = defaultdict(int)
     requested: dict[tuple[datetime, GroupKey], float] = defaultdict(float)
     windows = fleet.rows["gpu_usage_raw"]
-    for hour in {hour_of(row) for row in windows}:
-        starts = [row["ts"] for row in windows if hour_of(row) == hour]
-        seen_from, seen_until = min(starts), max(starts) + timedelta(seconds=10)
-        for v, start, end in counting(versions):
+    gpu_pools = {row["host_pool"] for row in windows}
+    for v, start, end in counting(versions):
+        seen = [r for r in windows if r["host_pool"] == v.key[1] or v.key[1] not in gpu_pools]
+        for hour in {hour_of(row) for row in seen}:
+            starts = [row["ts"] for row in seen if hour_of(row) == hour]
+            seen_from, seen_until = min(starts), max(starts) + timedelta(seconds=10)
             seconds = (min(end, seen_until) - max(start, seen_from)).total_seconds()
             if seconds > 0:
                 requested[hour, v.key] += v.gpus * seconds / 3600
@@ -135,7 +137,7 @@ def truth(fleet: Fleet, versions: Sequence[Version]) -> dict[tuple[datetime, str
 def random_versions(rng: random.Random) -> list[Version]:
     versions = []
     for number in range(rng.randint(1, 8)):
-        applied_at = LONG_AGO
+        applied_at = rng.choice((LONG_AGO, BASE + timedelta(minutes=45)))
         for _ in range(rng.randint(1, 2)):
             start = BASE + timedelta(minutes=rng.choice((-9999, 17, 65, 300)))
             versions.append(
@@ -156,7 +158,7 @@ def random_versions(rng: random.Random) -> list[Version]:
                     status=rng.choice(("approved", "approved", "withdrawn")),
                 )
             )
-            applied_at = BASE + timedelta(minutes=rng.randint(-60, 200))
+            applied_at += timedelta(minutes=rng.choice((7, 60, 30 * 1440)))
     return versions
 
 
@@ -223,6 +225,32 @@ def test_usage_when_two_requests_fit_then_it_belongs_to_the_more_specific(
     rows = client.query("SELECT id, allocated_gpus_p95 FROM request_review").result_rows
     fitting = "L4" not in closer
     assert dict(rows) == {"wider": float(not fitting), "closer": float(fitting)}
+
+
+def test_ledger_when_a_request_is_applied_late_then_only_its_first_version_reaches_back(
+    client: Client,
+) -> None:
+    afterwards = BASE + timedelta(hours=3)
+    filled(
+        client,
+        version(gpus=4, applied_at=afterwards),
+        version(gpus=9, applied_at=afterwards + timedelta(minutes=1)),
+    )
+    rows = client.query("SELECT sum(requested_gpu_hours) FROM ledger_hourly").result_rows
+    assert rows == [(4.0,)]
+
+
+def test_ledger_when_a_pool_has_no_telemetry_then_its_requests_are_not_called_unclaimed(
+    client: Client,
+) -> None:
+    other = {"host": "host-1", "host_pool": "experiment", "gpu": "GPU-1"}
+    insert(client, "gpu_usage_raw", [gpu(BASE - timedelta(hours=1), **other)])
+    filled(client, version(key=("search", "experiment", "", "", "", "")))
+    rows = client.query(
+        "SELECT hour, requested_gpu_hours FROM ledger_hourly WHERE requested_gpu_hours > 0",
+        tz_mode="aware",
+    ).result_rows
+    assert rows == [(BASE - timedelta(hours=1), pytest.approx(40 / 3600))]
 
 
 def test_ledger_when_a_team_asked_and_ran_nothing_then_its_row_is_there(client: Client) -> None:

@@ -1,8 +1,8 @@
 -- What became of each capacity request?
 --
 -- The last seven days of telemetry, or the time since the request counts if that is less. Only
--- minutes with telemetry are looked at. What requests of one kind got is divided among them by
--- their GPUs. GPUs of which nobody knows whether they were busy count as used.
+-- minutes with telemetry of the pool are looked at. What requests of one kind got is divided
+-- among them by their GPUs. GPUs of which nobody knows whether they were busy count as used.
 CREATE OR REPLACE VIEW request_review
 (
     id String COMMENT 'Capacity request',
@@ -45,19 +45,13 @@ WITH
         SELECT
             id,
             request_group,
+            any(r.pool) AS pool,
             greatest(min(r.counts_from), newest - INTERVAL 7 DAY) AS since,
             argMax(r.gpus, r.counts_from) AS gpus,
             gpus / sum(gpus) OVER (PARTITION BY request_group) AS part
         FROM requests_in_force AS r
         GROUP BY id, request_group
         HAVING max(r.counts_until) > now() AND since < newest
-    ),
-    observed AS
-    (
-        SELECT hour, sumForEach(c.observed_gpu_ms_by_minute) AS by_minute
-        FROM capacity_hourly AS c
-        WHERE hour >= toStartOfHour(newest - INTERVAL 7 DAY)
-        GROUP BY hour
     ),
     got AS
     (
@@ -79,7 +73,7 @@ WITH
             i.part AS part,
             arrayMap(
                 (minute, ms) -> ms > 0 AND o.hour + INTERVAL minute MINUTE >= toStartOfMinute(i.since),
-                range(60), o.by_minute
+                range(60), o.observed_gpu_ms_by_minute
             ) AS seen,
             arrayFilter((ms, look) -> look, arrayResize(g.allocated_by_minute, 60), seen) AS allocated,
             arrayFilter(
@@ -93,7 +87,7 @@ WITH
             g.measured AS measured,
             g.busy AS busy
         FROM in_force AS i
-        CROSS JOIN observed AS o
+        INNER JOIN observed_hourly AS o ON o.pool = i.pool
         LEFT JOIN got AS g ON g.hour = o.hour AND g.request_group = i.request_group
         WHERE o.hour >= toStartOfHour(i.since)
     ),
