@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from gpuledger_collector.rollup import Rollup
-from tests.ledger_fleet import MS_PER_HOUR, Fleet, empty, insert, random_fleet
+from tests.ledger_fleet import BASE, MS_PER_HOUR, Fleet, empty, gpu, insert, random_fleet
 
 
 def deliver(client: Client, fleet: Fleet, rng: random.Random) -> None:
@@ -115,3 +115,15 @@ def test_balance_when_a_process_row_is_lost_then_the_difference_is_its_time(
     ).result_rows
     hour: datetime = lost["ts"].replace(minute=0, second=0)
     assert differences == [(hour, lost["host_pool"], pytest.approx(lost["held_ms"] / MS_PER_HOUR))]
+
+
+def test_balance_when_rows_have_just_come_then_the_hour_is_not_settled(client: Client) -> None:
+    insert(client, "gpu_usage_raw", [gpu(BASE)])
+    Rollup(client, settle_s=0).run_once()
+    settled = "SELECT settled FROM ledger_balance"
+    assert client.query(settled).result_rows == [(False,)]
+    client.command(
+        "INSERT INTO rolled_hours SELECT hour, computed_at, rolled_at + INTERVAL 1 HOUR"
+        " FROM rolled_hours"
+    )
+    assert client.query(settled).result_rows == [(True,)]

@@ -115,7 +115,7 @@ def test_profile_when_gpus_come_and_go_then_used_gpus_count_those_at_work(client
     fill(client, rows)
     [told] = select(
         client,
-        "used_gpus_p50, used_gpus_p95, used_gpus_max, allocated_gpus_p95, sm_pct_min, sm_pct_p95",
+        "used_gpus_p50, used_gpus_p95, used_gpus_max, allocated_gpus_p50, sm_pct_min, sm_pct_p95",
         "resource_profile",
     )
     assert told[0] in {2.0, 4.0}

@@ -14,11 +14,20 @@ CREATE OR REPLACE VIEW ledger_balance
     underused_gpu_hours Float64 COMMENT 'Active and not busy, GPU-hours',
     busy_gpu_hours Float64 COMMENT 'SMs busy, GPU-hours',
     unmeasured_gpu_hours Float64 COMMENT 'Held, and nobody can say whether the SMs were busy, GPU-hours',
-    difference_gpu_hours Float64 COMMENT 'Capacity less all the others: 0, or rows are missing or still on their way, GPU-hours'
+    difference_gpu_hours Float64 COMMENT 'Capacity less all the others: 0, or rows are missing or still on their way, GPU-hours',
+    settled Bool COMMENT 'Whether no rows of the hour came in the minute before it was last computed: then a difference is no row on its way'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
 WITH
+    settled_hours AS
+    (
+        SELECT hour
+        FROM (SELECT hour, max(touched_at) AS touched_at FROM touched_hours GROUP BY hour) AS t
+        INNER JOIN (SELECT hour, max(rolled_at) AS rolled_at FROM rolled_hours GROUP BY hour) AS r
+            ON r.hour = t.hour
+        WHERE r.rolled_at >= t.touched_at + INTERVAL 1 MINUTE
+    ),
     sides AS
     (
         SELECT
@@ -53,7 +62,8 @@ SELECT
     sum(s.busy) / 3600000 AS busy_gpu_hours,
     sum(s.unmeasured) / 3600000 AS unmeasured_gpu_hours,
     sum(s.capacity - s.unallocated - s.idle - s.underused - s.busy - s.unmeasured) / 3600000
-        AS difference_gpu_hours
+        AS difference_gpu_hours,
+    hour IN (SELECT hour FROM settled_hours) AS settled
 FROM sides AS s
 GROUP BY hour, cluster, pool, gpu_model
 COMMENT 'Capacity against the sum of the books, by hour, pool of the GPUs and GPU model.'

@@ -24,6 +24,7 @@ CREATE OR REPLACE VIEW resource_profile
     used_gpus_p50 Float64 COMMENT 'GPUs active at a time, median of minutes, whole GPUs',
     used_gpus_p95 Float64 COMMENT 'GPUs active at a time, 95th percentile of minutes, whole GPUs',
     used_gpus_max Float64 COMMENT 'GPUs active at a time, highest minute, whole GPUs',
+    allocated_gpus_p50 Float64 COMMENT 'GPUs allocated at a time, median of minutes, whole GPUs',
     allocated_gpus_p95 Float64 COMMENT 'GPUs allocated at a time, 95th percentile of minutes, whole GPUs',
     held_gpu_hours Float64 COMMENT 'A process was there, GPU-hours',
     unmeasured_gpu_hours Float64 COMMENT 'Held, and nobody can say whether the SMs were busy, GPU-hours'
@@ -71,7 +72,7 @@ WITH
                 arrayMap((a, u) -> a + u, h.active_by_minute, h.unmeasured_by_minute),
                 h.allocated_by_minute
             )) AS used,
-            quantileExactArray(0.95)(
+            quantilesExactArray(0.5, 0.95)(
                 arrayFilter(allocated -> allocated > 0, h.allocated_by_minute)
             ) AS allocated
         FROM hours AS h
@@ -97,7 +98,8 @@ SELECT
     d.used[1] / 60000 AS used_gpus_p50,
     d.used[2] / 60000 AS used_gpus_p95,
     d.used[3] / 60000 AS used_gpus_max,
-    d.allocated / 60000 AS allocated_gpus_p95,
+    d.allocated[1] / 60000 AS allocated_gpus_p50,
+    d.allocated[2] / 60000 AS allocated_gpus_p95,
     d.held / 3600000 AS held_gpu_hours,
     d.unmeasured / 3600000 AS unmeasured_gpu_hours
 FROM days AS d
