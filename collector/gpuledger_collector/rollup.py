@@ -30,11 +30,15 @@ REST = 4
 """Times as long as a pass took does the next one wait: a large fleet's present hour, recomputed
 whole again and again, then keeps a fifth of ClickHouse busy at most."""
 
-HOURS_AT_ONCE = 24
-"""Hours taken up before looking again, so that a long backlog does not stale the present."""
+HOURS_AT_ONCE = 6
+"""Hours taken up before looking again, so that a long backlog neither stales the present nor
+delays a stop."""
 
 SWEEP_EVERY = 60
 """Passes between deletions of superseded versions."""
+
+SWEPT_AT_ONCE = 150
+"""Versions deleted at a time: they travel in the address of an HTTP request."""
 
 KEEP_S = 900
 """Superseded versions stay so long: more than one hour's roll-up can take (see _SETTINGS)."""
@@ -107,7 +111,7 @@ class Rollup:
     def sweep(self, keep_s: int = KEEP_S) -> None:
         """Delete versions that ceased to count more than `keep_s` seconds ago."""
         for table in TABLES:
-            parameters = {"table": table, "keep_s": keep_s, "limit": 1000}
+            parameters = {"table": table, "keep_s": keep_s, "limit": SWEPT_AT_ONCE}
             versions = self._client.query(_sql("superseded"), parameters=parameters).result_rows
             if versions:
                 parameters = {"table": table, "versions": list(versions)}

@@ -1,0 +1,2075 @@
+CREATE VIEW agent_health
+(
+    `ts` DateTime('UTC') COMMENT 'Start of the window',
+    `window_s` UInt16 COMMENT 'Length of the window, seconds',
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
+    `host` LowCardinality(String) COMMENT 'Host that reported the row',
+    `ticks` UInt32 COMMENT 'Readings of a GPU',
+    `ticks_missed` UInt32 COMMENT 'Readings that were due and did not happen',
+    `tick_ms_max` UInt32 COMMENT 'Longest reading, milliseconds',
+    `gpus` UInt32 COMMENT 'GPUs that the driver knows',
+    `gpus_failed` UInt32 COMMENT 'GPUs lost, hung or failing',
+    `processes` UInt32 COMMENT 'Processes on the GPUs',
+    `processes_unattributed` UInt32 COMMENT 'Processes without a team',
+    `spool_batches` UInt32 COMMENT 'Batches on the disk of the host that wait for an ack',
+    `spool_bytes` UInt64 COMMENT 'Bytes of these',
+    `rows_dropped` UInt64 COMMENT 'Rows given up since the agent started',
+    `rows_refused` UInt64 COMMENT 'Rows that a collector refused since the agent started',
+    `cpu_ms` UInt32 COMMENT 'CPU time of the agent, milliseconds',
+    `rss_mib` UInt32 COMMENT 'Resident memory of the agent, MiB',
+    `clock_step_ms` UInt32 COMMENT 'How far the wall clock was stepped, milliseconds',
+    `agent_version` LowCardinality(String) COMMENT 'Version of the agent'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'One row per window and agent.'
+AS SELECT
+    ts,
+    window_s,
+    cluster,
+    host,
+    ticks,
+    ticks_missed,
+    tick_ms_max,
+    gpus,
+    gpus_failed,
+    processes,
+    processes_unattributed,
+    spool_batches,
+    spool_bytes,
+    rows_dropped,
+    rows_refused,
+    cpu_ms,
+    rss_mib,
+    clock_step_ms,
+    agent_version
+FROM agent_health_raw AS raw
+FINAL;
+
+CREATE TABLE agent_health_raw
+(
+    `ts` DateTime('UTC') COMMENT 'Start of the window' CODEC(DoubleDelta, ZSTD(1)),
+    `window_s` UInt16 COMMENT 'Length of the window, seconds' CODEC(ZSTD(1)),
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
+    `host` LowCardinality(String) COMMENT 'Host that reported the row',
+    `ticks` UInt32 COMMENT 'Readings of a GPU' CODEC(T64, ZSTD(1)),
+    `ticks_missed` UInt32 COMMENT 'Readings that were due and did not happen' CODEC(T64, ZSTD(1)),
+    `tick_ms_max` UInt32 COMMENT 'Longest reading, milliseconds' CODEC(T64, ZSTD(1)),
+    `gpus` UInt32 COMMENT 'GPUs that the driver knows' CODEC(T64, ZSTD(1)),
+    `gpus_failed` UInt32 COMMENT 'GPUs lost, hung or failing' CODEC(T64, ZSTD(1)),
+    `processes` UInt32 COMMENT 'Processes on the GPUs' CODEC(T64, ZSTD(1)),
+    `processes_unattributed` UInt32 COMMENT 'Processes without a team' CODEC(T64, ZSTD(1)),
+    `spool_batches` UInt32 COMMENT 'Batches on the disk of the host that wait for an ack' CODEC(T64, ZSTD(1)),
+    `spool_bytes` UInt64 COMMENT 'Bytes of these' CODEC(T64, ZSTD(1)),
+    `rows_dropped` UInt64 COMMENT 'Rows given up since the agent started' CODEC(T64, ZSTD(1)),
+    `rows_refused` UInt64 COMMENT 'Rows that a collector refused since the agent started' CODEC(T64, ZSTD(1)),
+    `cpu_ms` UInt32 COMMENT 'CPU time of the agent, milliseconds' CODEC(T64, ZSTD(1)),
+    `rss_mib` UInt32 COMMENT 'Resident memory of the agent, MiB' CODEC(T64, ZSTD(1)),
+    `clock_step_ms` UInt32 COMMENT 'How far the wall clock was stepped, milliseconds' CODEC(T64, ZSTD(1)),
+    `agent_version` LowCardinality(String) COMMENT 'Version of the agent'
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toDate(ts)
+PRIMARY KEY (toStartOfHour(ts), host)
+ORDER BY (toStartOfHour(ts), host, ts, cluster)
+TTL toDate(ts) + toIntervalDay(14)
+SETTINGS ttl_only_drop_parts = 1, index_granularity = 8192
+COMMENT 'Raw windows of the agents themselves, before deduplication. Read agent_health instead.';
+
+CREATE VIEW capacity_hourly
+(
+    `hour` DateTime('UTC') COMMENT 'Start of the hour',
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the hosts',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs belong to',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `first_seen` DateTime('UTC') COMMENT 'Start of the first window observed in the hour',
+    `last_seen` DateTime('UTC') COMMENT 'End of the last window observed in the hour',
+    `hosts` UInt32 COMMENT 'Hosts that reported',
+    `gpus` UInt32 COMMENT 'GPUs (or MIG instances) that were observed',
+    `observed_ms` UInt64 COMMENT 'Time observed: the capacity, milliseconds of a whole GPU',
+    `unallocated_ms` UInt64 COMMENT 'Time neither held nor granted, milliseconds of a whole GPU',
+    `busy_ms` UInt64 COMMENT 'SM-busy time by the devices themselves, milliseconds of a whole GPU',
+    `observed_gpu_ms_by_minute` Array(UInt64) COMMENT '60 values, one a minute: observed_ms of it',
+    `mem_total_mib_ms` UInt64 COMMENT 'GPU memory x observed time, MiB x milliseconds; by observed_ms the memory of a whole GPU; 0 if unknown'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'What the GPUs offered, by hour. Sums of milliseconds of whole GPUs, see docs/books.md.'
+AS SELECT
+    hour,
+    cluster,
+    host_pool,
+    gpu_model,
+    first_seen,
+    last_seen,
+    hosts,
+    gpus,
+    observed_ms,
+    unallocated_ms,
+    busy_ms,
+    observed_gpu_ms_by_minute,
+    mem_total_mib_ms
+FROM capacity_hourly_versions
+FINAL
+WHERE (hour, computed_at) IN (
+    SELECT
+        hour,
+        argMax(computed_at, rolled_at)
+    FROM rolled_hours
+    GROUP BY hour
+);
+
+CREATE TABLE capacity_hourly_versions
+(
+    `hour` DateTime('UTC') COMMENT 'Start of the hour' CODEC(DoubleDelta, ZSTD(1)),
+    `computed_at` DateTime64(6, 'UTC') COMMENT 'Version of the hour' CODEC(DoubleDelta, ZSTD(1)),
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the hosts',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs belong to',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `first_seen` DateTime('UTC') COMMENT 'Start of the first window observed in the hour',
+    `last_seen` DateTime('UTC') COMMENT 'End of the last window observed in the hour',
+    `hosts` UInt32 COMMENT 'Hosts that reported',
+    `gpus` UInt32 COMMENT 'GPUs (or MIG instances) that were observed',
+    `observed_ms` UInt64 COMMENT 'Time observed: the capacity, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `unallocated_ms` UInt64 COMMENT 'Time neither held nor granted, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `busy_ms` UInt64 COMMENT 'SM-busy time by the devices themselves, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `observed_gpu_ms_by_minute` Array(UInt64) COMMENT '60 values, one a minute: observed_ms of it' CODEC(T64, ZSTD(1)),
+    `mem_total_mib_ms` UInt64 COMMENT 'GPU memory x observed time, MiB x milliseconds; by observed_ms the memory of a whole GPU; 0 if unknown' CODEC(T64, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(hour)
+ORDER BY (hour, computed_at, host_pool, gpu_model, cluster)
+SETTINGS index_granularity = 8192
+COMMENT 'What the GPUs offered, by hour, all versions. Read capacity_hourly instead.';
+
+CREATE TABLE capacity_requests
+(
+    `id` String COMMENT 'Name of the request, chosen by its owner',
+    `applied_at` DateTime64(6, 'UTC') COMMENT 'When this version was applied; it counts from then on, the first version from its own start',
+    `team` LowCardinality(String) COMMENT 'Who asks',
+    `model` LowCardinality(String) COMMENT 'For which model; empty: any',
+    `endpoint` LowCardinality(String) COMMENT 'For which endpoint; empty: any',
+    `use_case` LowCardinality(String) COMMENT 'For which use case; empty: any',
+    `pool` LowCardinality(String) COMMENT 'In which pool',
+    `gpu_model` LowCardinality(String) COMMENT 'Part of the GPU model name wanted, without regard to case; empty: any',
+    `gpus` Decimal(12, 3) COMMENT 'How many GPUs',
+    `expected_sm_pct` Nullable(Decimal(6, 3)) COMMENT 'SM use that the team expects, percent of each GPU; NULL: not said',
+    `requested_from` DateTime('UTC') COMMENT 'From when on',
+    `requested_until` Nullable(DateTime('UTC')) COMMENT 'Until when; NULL: no end',
+    `status` Enum8('proposed' = 1, 'approved' = 2, 'rejected' = 3, 'withdrawn' = 4) COMMENT 'Only approved requests count as requested',
+    `owner` String COMMENT 'Person or group that answers for it',
+    `reason` String COMMENT 'Why, in the words of the team'
+)
+ENGINE = MergeTree
+ORDER BY (id, applied_at)
+SETTINGS index_granularity = 8192
+COMMENT 'Capacity requests, every version that was applied. Written by gpuledger requests apply.';
+
+CREATE VIEW consolidation_candidates
+(
+    `pool` LowCardinality(String) COMMENT 'Pool that the workloads belong to',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `team` LowCardinality(String) COMMENT 'Team; unattributed: nobody said',
+    `model` LowCardinality(String) COMMENT 'Model; empty: not said',
+    `gpus_now` Float64 COMMENT 'GPUs allocated at a time, 95th percentile of minutes, rounded up, whole GPUs',
+    `mem_mib_p99` Float64 COMMENT 'Memory on one GPU, 99th percentile of windows, MiB',
+    `sm_pct_p95` Float64 COMMENT 'SM use of one GPU, 95th percentile of windows, percent',
+    `fits_on` UInt32 COMMENT 'Number of the shared GPU, from 1, on which its first replica would go',
+    `pool_gpus_now` Float64 COMMENT 'GPUs that all candidates of the pool and GPU model take now, whole GPUs',
+    `pool_gpus_needed` UInt32 COMMENT 'GPUs that they need together, whole GPUs',
+    `saved_gpus` Float64 COMMENT 'pool_gpus_now - pool_gpus_needed, at least 0, whole GPUs'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'Small models of a pool that would fit together on fewer GPUs, with a packing.'
+AS WITH
+    needs AS
+    (
+        SELECT
+            pool,
+            gpu_model,
+            team,
+            model,
+            quantileExactWeightedArray(0.99)(mapKeys(u.mem_mib_histogram), mapValues(u.mem_mib_histogram)) + 16 AS mem,
+            quantileExactWeightedArray(0.95)(mapKeys(u.sm_pct_histogram), mapValues(u.sm_pct_histogram)) AS sm
+        FROM usage_hourly AS u
+        WHERE u.hour >= ((
+            SELECT max(hour)
+            FROM rolled_hours
+        ) - toIntervalDay(7))
+        GROUP BY
+            pool,
+            gpu_model,
+            team,
+            model
+        HAVING (sum(u.mem_known_ms) > 0) AND notEmpty(sumMap(u.sm_pct_histogram))
+    ),
+    allocated AS
+    (
+        SELECT
+            pool,
+            gpu_model,
+            team,
+            model,
+            ceil(quantileExactArray(0.95)(arrayFilter(ms -> (ms > 0), h.by_minute)) / 60000) AS gpus
+        FROM
+        (
+            SELECT
+                hour,
+                pool,
+                gpu_model,
+                team,
+                model,
+                sumForEach(u.allocated_gpu_ms_by_minute) AS by_minute
+            FROM usage_hourly AS u
+            WHERE u.hour >= ((
+                SELECT max(hour)
+                FROM rolled_hours
+            ) - toIntervalDay(7))
+            GROUP BY
+                hour,
+                pool,
+                gpu_model,
+                team,
+                model
+        ) AS h
+        GROUP BY
+            pool,
+            gpu_model,
+            team,
+            model
+    ),
+    memory AS
+    (
+        SELECT
+            gpu_model,
+            sum(c.mem_total_mib_ms) / sum(c.observed_ms) AS mib
+        FROM capacity_hourly_versions AS c
+        WHERE c.observed_ms > 0
+        GROUP BY gpu_model
+    ),
+    candidates AS
+    (
+        SELECT
+            n.pool AS pool,
+            n.gpu_model AS gpu_model,
+            n.team AS team,
+            n.model AS model,
+            n.mem AS mem,
+            n.sm AS sm,
+            a.gpus AS gpus,
+            n.mem / m.mib AS mem_share,
+            n.sm / 100 AS sm_share
+        FROM needs AS n
+        INNER JOIN allocated AS a ON (a.pool = n.pool) AND (a.gpu_model = n.gpu_model) AND (a.team = n.team) AND (a.model = n.model)
+        INNER JOIN memory AS m ON m.gpu_model = n.gpu_model
+        WHERE (mem_share <= 0.5) AND (sm_share <= 0.5)
+    ),
+    plans AS
+    (
+        SELECT
+            pool,
+            gpu_model,
+            sum(c.gpus) AS gpus_now,
+            arrayReverseSort(groupArrayArray(arrayWithConstant(toUInt32(c.gpus), (c.mem_share, c.sm_share, c.team, c.model)))) AS replicas,
+            arrayFold((plan, replica) -> if((((plan.2) + (replica.1)) <= 0.9) AND (((plan.3) + (replica.2)) <= 0.9), (plan.1, (plan.2) + (replica.1), (plan.3) + (replica.2), arrayPushBack(plan.4, plan.1)), (toUInt32((plan.1) + 1), replica.1, replica.2, arrayPushBack(plan.4, toUInt32((plan.1) + 1)))), replicas, (toUInt32(1), toFloat64(0), toFloat64(0), emptyArrayUInt32())) AS plan
+        FROM candidates AS c
+        GROUP BY
+            pool,
+            gpu_model
+    )
+SELECT
+    c.pool AS pool,
+    c.gpu_model AS gpu_model,
+    if(c.team = '', 'unattributed', c.team) AS team,
+    c.model AS model,
+    c.gpus AS gpus_now,
+    c.mem AS mem_mib_p99,
+    c.sm AS sm_pct_p95,
+    (p.plan.4)[indexOf(arrayMap(r -> (r.3, r.4), p.replicas), (c.team, c.model))] AS fits_on,
+    p.gpus_now AS pool_gpus_now,
+    p.plan.1 AS pool_gpus_needed,
+    greatest(pool_gpus_now - pool_gpus_needed, 0) AS saved_gpus
+FROM candidates AS c
+INNER JOIN plans AS p ON (p.pool = c.pool) AND (p.gpu_model = c.gpu_model)
+WHERE pool_gpus_now > 1;
+
+CREATE VIEW endpoint_traffic
+(
+    `ts` DateTime('UTC') COMMENT 'Start of the window',
+    `window_s` UInt16 COMMENT 'Length of the window, seconds',
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
+    `host` LowCardinality(String) COMMENT 'Host that reported the row',
+    `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    `model` LowCardinality(String) COMMENT 'Owner: model',
+    `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload says it belongs to',
+    `workload` LowCardinality(String) COMMENT 'Name of the workload, unique on its host',
+    `requests` UInt64 COMMENT 'Requests answered',
+    `errors` UInt64 COMMENT 'Requests that failed',
+    `latency_histogram` Map(UInt32, UInt64) COMMENT 'Upper edge of a bucket, milliseconds -> requests in it; not cumulative',
+    `prompt_tokens` UInt64 COMMENT 'Tokens read',
+    `generated_tokens` UInt64 COMMENT 'Tokens generated'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'One row per window and endpoint of a host.'
+AS SELECT
+    ts,
+    window_s,
+    cluster,
+    host,
+    team,
+    model,
+    endpoint,
+    pool,
+    workload,
+    requests,
+    errors,
+    latency_histogram,
+    prompt_tokens,
+    generated_tokens
+FROM endpoint_traffic_raw AS raw
+FINAL;
+
+CREATE TABLE endpoint_traffic_raw
+(
+    `ts` DateTime('UTC') COMMENT 'Start of the window' CODEC(DoubleDelta, ZSTD(1)),
+    `window_s` UInt16 COMMENT 'Length of the window, seconds' CODEC(ZSTD(1)),
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
+    `host` LowCardinality(String) COMMENT 'Host that reported the row',
+    `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    `model` LowCardinality(String) COMMENT 'Owner: model',
+    `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload says it belongs to',
+    `workload` LowCardinality(String) COMMENT 'Name of the workload, unique on its host',
+    `requests` UInt64 COMMENT 'Requests answered' CODEC(T64, ZSTD(1)),
+    `errors` UInt64 COMMENT 'Requests that failed' CODEC(T64, ZSTD(1)),
+    `latency_histogram` Map(UInt32, UInt64) COMMENT 'Upper edge of a bucket, milliseconds -> requests in it; not cumulative' CODEC(ZSTD(1)),
+    `prompt_tokens` UInt64 COMMENT 'Tokens read' CODEC(T64, ZSTD(1)),
+    `generated_tokens` UInt64 COMMENT 'Tokens generated' CODEC(T64, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toDate(ts)
+PRIMARY KEY (pool, toStartOfHour(ts), host)
+ORDER BY (pool, toStartOfHour(ts), host, endpoint, workload, ts, cluster)
+TTL toDate(ts) + toIntervalDay(14)
+SETTINGS ttl_only_drop_parts = 1, index_granularity = 8192
+COMMENT 'Raw traffic windows per endpoint, before deduplication. Read endpoint_traffic instead.';
+
+CREATE TABLE findings
+(
+    `rule` LowCardinality(String) COMMENT 'Rule that found it',
+    `subject` String COMMENT 'What it is about; with the rule, the identity of the finding',
+    `updated_at` DateTime64(6, 'UTC') COMMENT 'Version of the row',
+    `severity` Enum8('info' = 1, 'warning' = 2, 'critical' = 3) COMMENT 'How urgent',
+    `team` LowCardinality(String) COMMENT 'Team that can act on it',
+    `pool` LowCardinality(String) COMMENT 'Pool that it concerns',
+    `evidence` Map(LowCardinality(String), String) COMMENT 'Figures that the verdict rests on, by name',
+    `usd` Nullable(Decimal(18, 6)) COMMENT 'Money at stake, USD; NULL: no price known',
+    `first_seen` DateTime('UTC') COMMENT 'When the rule first found it',
+    `last_seen` DateTime('UTC') COMMENT 'When the rule last found it',
+    `resolved_at` Nullable(DateTime('UTC')) COMMENT 'When its cause was gone; NULL: open'
+)
+ENGINE = ReplacingMergeTree(updated_at)
+ORDER BY (rule, subject)
+SETTINGS index_granularity = 8192
+COMMENT 'Verdicts of rules, with evidence.';
+
+CREATE VIEW gpu_allocation
+(
+    `ts` DateTime('UTC') COMMENT 'Start of the window',
+    `window_s` UInt16 COMMENT 'Length of the window, seconds',
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
+    `host` LowCardinality(String) COMMENT 'Host that reported the row',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPU belongs to',
+    `gpu` LowCardinality(String) COMMENT 'UUID of the GPU or MIG instance',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    `model` LowCardinality(String) COMMENT 'Owner: model',
+    `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload says it belongs to',
+    `workload_kind` LowCardinality(String) COMMENT 'process, container, pod, slurm_job or unit',
+    `workload` LowCardinality(String) COMMENT 'Name of the workload, unique on its host',
+    `owner_source` LowCardinality(String) COMMENT 'Resolver that named the owner, empty if none could',
+    `grant_source` LowCardinality(String) COMMENT 'Who granted the GPU',
+    `granted_ms` UInt32 COMMENT 'Time the grant covered, divided among those granted the same GPU, milliseconds of a whole GPU',
+    `unheld_ms` UInt32 COMMENT 'Part of the time the GPU was not held that falls to this grant, milliseconds of a whole GPU'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'One row per window, GPU and workload that was granted it.'
+AS SELECT
+    ts,
+    window_s,
+    cluster,
+    host,
+    host_pool,
+    gpu,
+    gpu_model,
+    team,
+    model,
+    endpoint,
+    use_case,
+    pool,
+    workload_kind,
+    workload,
+    owner_source,
+    grant_source,
+    granted_ms,
+    unheld_ms
+FROM gpu_allocation_raw AS raw
+FINAL;
+
+CREATE TABLE gpu_allocation_raw
+(
+    `ts` DateTime('UTC') COMMENT 'Start of the window' CODEC(DoubleDelta, ZSTD(1)),
+    `window_s` UInt16 COMMENT 'Length of the window, seconds' CODEC(ZSTD(1)),
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
+    `host` LowCardinality(String) COMMENT 'Host that reported the row',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPU belongs to',
+    `gpu` LowCardinality(String) COMMENT 'UUID of the GPU or MIG instance',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    `model` LowCardinality(String) COMMENT 'Owner: model',
+    `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload says it belongs to',
+    `workload_kind` LowCardinality(String) COMMENT 'process, container, pod, slurm_job or unit',
+    `workload` LowCardinality(String) COMMENT 'Name of the workload, unique on its host',
+    `owner_source` LowCardinality(String) COMMENT 'Resolver that named the owner, empty if none could',
+    `grant_source` LowCardinality(String) COMMENT 'Who granted the GPU',
+    `granted_ms` UInt32 COMMENT 'Time the grant covered, divided among those granted the same GPU, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `unheld_ms` UInt32 COMMENT 'Part of the time the GPU was not held that falls to this grant, milliseconds of a whole GPU' CODEC(T64, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toDate(ts)
+PRIMARY KEY (pool, toStartOfHour(ts), host, gpu)
+ORDER BY (pool, toStartOfHour(ts), host, gpu, workload_kind, workload, grant_source, ts, cluster)
+TTL toDate(ts) + toIntervalDay(14)
+SETTINGS ttl_only_drop_parts = 1, index_granularity = 8192
+COMMENT 'Raw windows per GPU and workload that was granted it, before deduplication. Read gpu_allocation instead.';
+
+CREATE MATERIALIZED VIEW gpu_allocation_touch TO touched_hours
+(
+    `hour` DateTime('UTC'),
+    `touched_at` DateTime64(6, 'UTC')
+)
+AS SELECT DISTINCT
+    toStartOfHour(ts) AS hour,
+    now64(6, 'UTC') AS touched_at
+FROM gpu_allocation_raw;
+
+CREATE VIEW gpu_price_list
+(
+    `prices` Array(Tuple(
+        gpu_model String,
+        pool String,
+        priced_from DateTime('UTC'),
+        usd_per_gpu_hour Nullable(Float64))) COMMENT 'Prices, the most specific first: part of the GPU model name in lower case, pool of the GPUs (both empty: any), from when on, USD for one GPU for one hour'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'One row: all prices in the order in which they are tried.'
+AS SELECT arrayMap(ranked -> (ranked.2), arrayReverseSort(ranked -> (ranked.1), groupArray(((length(p.gpu_model), p.pool != '', p.priced_from, p.applied_at), (lowerUTF8(p.gpu_model), toString(p.pool), p.priced_from, toNullable(toFloat64(p.usd_per_gpu_hour))))))) AS prices
+FROM gpu_prices AS p;
+
+CREATE TABLE gpu_prices
+(
+    `gpu_model` LowCardinality(String) COMMENT 'Part of the GPU model name, without regard to case; empty: any',
+    `pool` LowCardinality(String) COMMENT 'Pool that the price is for; empty: any',
+    `priced_from` DateTime('UTC') COMMENT 'From when on',
+    `usd_per_gpu_hour` Decimal(12, 6) COMMENT 'Price of one GPU for one hour, USD',
+    `applied_at` DateTime64(6, 'UTC') COMMENT 'When this version was applied; the latest of the same model, pool and start counts'
+)
+ENGINE = MergeTree
+ORDER BY (gpu_model, pool, priced_from, applied_at)
+SETTINGS index_granularity = 8192
+COMMENT 'Prices of GPU time, every version that was applied. Written by gpuledger prices apply.';
+
+CREATE VIEW gpu_usage
+(
+    `ts` DateTime('UTC') COMMENT 'Start of the window',
+    `window_s` UInt16 COMMENT 'Length of the window, seconds',
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
+    `host` LowCardinality(String) COMMENT 'Host that reported the row',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPU belongs to',
+    `gpu` LowCardinality(String) COMMENT 'UUID of the GPU or MIG instance',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `gpu_index` UInt16 COMMENT 'Ordinal of the physical GPU on its host',
+    `observed_ms` UInt32 COMMENT 'Time the agent watched the GPU, milliseconds of a whole GPU',
+    `unallocated_ms` UInt32 COMMENT 'Observed time in which nobody held the GPU or was granted it, milliseconds of a whole GPU',
+    `sm_busy_ms` Nullable(UInt32) COMMENT 'Time the SMs were busy, milliseconds of a whole GPU; NULL: unknown',
+    `sm_pct_max` Nullable(UInt8) COMMENT 'Highest SM use sampled, percent; NULL: unknown',
+    `sm_source` Enum8('unspecified' = 0, 'process' = 1, 'device' = 2, 'apportioned' = 3, 'gpm' = 4, 'unknown' = 5) COMMENT 'Where the SM figures come from',
+    `mem_mib_mean` Nullable(UInt32) COMMENT 'GPU memory in use, mean, MiB; NULL: not offered',
+    `mem_mib_max` Nullable(UInt32) COMMENT 'GPU memory in use, highest, MiB; NULL: not offered',
+    `mem_total_mib` Nullable(UInt32) COMMENT 'GPU memory there is, MiB; NULL: not offered',
+    `power_w_mean` Nullable(UInt16) COMMENT 'Power, mean, watts; NULL: not offered',
+    `power_w_max` Nullable(UInt16) COMMENT 'Power, highest, watts; NULL: not offered',
+    `temperature_c_max` Nullable(UInt16) COMMENT 'Temperature, highest, degrees Celsius; NULL: not offered',
+    `sm_clock_mhz_mean` Nullable(UInt16) COMMENT 'SM clock, mean, MHz; NULL: not offered',
+    `tensor_pct_mean` Nullable(UInt8) COMMENT 'Tensor core activity, mean, percent; NULL: not offered',
+    `dram_pct_mean` Nullable(UInt8) COMMENT 'Memory bandwidth in use, mean, percent; NULL: not offered',
+    `ecc_uncorrected` Nullable(UInt32) COMMENT 'Volatile uncorrected ECC errors since the driver was loaded; NULL: not offered',
+    `xid` UInt16 COMMENT 'Latest Xid in the window, 0 if none'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'One row per window and GPU (or MIG instance).'
+AS SELECT
+    ts,
+    window_s,
+    cluster,
+    host,
+    host_pool,
+    gpu,
+    gpu_model,
+    gpu_index,
+    observed_ms,
+    unallocated_ms,
+    if(raw.sm_source = 'unknown', NULL, raw.sm_busy_ms) AS sm_busy_ms,
+    if(raw.sm_source = 'unknown', NULL, raw.sm_pct_max) AS sm_pct_max,
+    sm_source,
+    if(bitAnd(raw.offered, 1) = 0, NULL, raw.mem_mib_mean) AS mem_mib_mean,
+    if(bitAnd(raw.offered, 1) = 0, NULL, raw.mem_mib_max) AS mem_mib_max,
+    if(raw.mem_total_mib = 0, NULL, raw.mem_total_mib) AS mem_total_mib,
+    if(bitAnd(raw.offered, 2) = 0, NULL, raw.power_w_mean) AS power_w_mean,
+    if(bitAnd(raw.offered, 2) = 0, NULL, raw.power_w_max) AS power_w_max,
+    if(bitAnd(raw.offered, 4) = 0, NULL, raw.temperature_c_max) AS temperature_c_max,
+    if(bitAnd(raw.offered, 8) = 0, NULL, raw.sm_clock_mhz_mean) AS sm_clock_mhz_mean,
+    if(bitAnd(raw.offered, 16) = 0, NULL, raw.tensor_pct_mean) AS tensor_pct_mean,
+    if(bitAnd(raw.offered, 16) = 0, NULL, raw.dram_pct_mean) AS dram_pct_mean,
+    if(bitAnd(raw.offered, 32) = 0, NULL, raw.ecc_uncorrected) AS ecc_uncorrected,
+    xid
+FROM gpu_usage_raw AS raw
+FINAL;
+
+CREATE TABLE gpu_usage_raw
+(
+    `ts` DateTime('UTC') COMMENT 'Start of the window' CODEC(DoubleDelta, ZSTD(1)),
+    `window_s` UInt16 COMMENT 'Length of the window, seconds' CODEC(ZSTD(1)),
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
+    `host` LowCardinality(String) COMMENT 'Host that reported the row',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPU belongs to',
+    `gpu` LowCardinality(String) COMMENT 'UUID of the GPU or MIG instance',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `gpu_index` UInt16 COMMENT 'Ordinal of the physical GPU on its host' CODEC(ZSTD(1)),
+    `observed_ms` UInt32 COMMENT 'Time the agent watched the GPU, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `unallocated_ms` UInt32 COMMENT 'Observed time in which nobody held the GPU or was granted it, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `sm_busy_ms` UInt32 COMMENT 'Time the SMs were busy, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `sm_pct_max` UInt8 COMMENT 'Highest SM use sampled, percent' CODEC(ZSTD(1)),
+    `sm_source` Enum8('unspecified' = 0, 'process' = 1, 'device' = 2, 'apportioned' = 3, 'gpm' = 4, 'unknown' = 5) COMMENT 'Where the SM figures come from; unknown: they are 0 and mean nothing',
+    `mem_mib_mean` UInt32 COMMENT 'GPU memory in use, mean, MiB' CODEC(T64, ZSTD(1)),
+    `mem_mib_max` UInt32 COMMENT 'GPU memory in use, highest, MiB' CODEC(T64, ZSTD(1)),
+    `mem_total_mib` UInt32 COMMENT 'GPU memory there is, MiB' CODEC(T64, ZSTD(1)),
+    `power_w_mean` UInt16 COMMENT 'Power, mean, watts' CODEC(T64, ZSTD(1)),
+    `power_w_max` UInt16 COMMENT 'Power, highest, watts' CODEC(T64, ZSTD(1)),
+    `temperature_c_max` UInt16 COMMENT 'Temperature, highest, degrees Celsius' CODEC(T64, ZSTD(1)),
+    `sm_clock_mhz_mean` UInt16 COMMENT 'SM clock, mean, MHz' CODEC(T64, ZSTD(1)),
+    `tensor_pct_mean` UInt8 COMMENT 'Tensor core activity, mean, percent' CODEC(ZSTD(1)),
+    `dram_pct_mean` UInt8 COMMENT 'Memory bandwidth in use, mean, percent' CODEC(ZSTD(1)),
+    `ecc_uncorrected` UInt32 COMMENT 'Volatile uncorrected ECC errors since the driver was loaded' CODEC(T64, ZSTD(1)),
+    `xid` UInt16 COMMENT 'Latest Xid in the window, 0 if none' CODEC(ZSTD(1)),
+    `offered` UInt16 COMMENT 'Which gauges the GPU offers: 1 memory, 2 power, 4 temperature, 8 clock, 16 GPM, 32 ECC; others are 0 and mean nothing' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toDate(ts)
+PRIMARY KEY (host_pool, toStartOfHour(ts), host, gpu)
+ORDER BY (host_pool, toStartOfHour(ts), host, gpu, ts, cluster)
+TTL toDate(ts) + toIntervalDay(14)
+SETTINGS ttl_only_drop_parts = 1, index_granularity = 8192
+COMMENT 'Raw windows per GPU, before deduplication. Read gpu_usage instead.';
+
+CREATE MATERIALIZED VIEW gpu_usage_touch TO touched_hours
+(
+    `hour` DateTime('UTC'),
+    `touched_at` DateTime64(6, 'UTC')
+)
+AS SELECT DISTINCT
+    toStartOfHour(ts) AS hour,
+    now64(6, 'UTC') AS touched_at
+FROM gpu_usage_raw;
+
+CREATE VIEW gpus
+(
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
+    `host` String COMMENT 'Host that the GPU is in',
+    `gpu` String COMMENT 'UUID of the GPU or MIG instance',
+    `gpu_index` UInt16 COMMENT 'Ordinal of the physical GPU on its host',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `memory_mib` Nullable(UInt32) COMMENT 'Memory, MiB; NULL: not offered',
+    `parent_gpu` String COMMENT 'UUID of the physical GPU that a MIG instance is cut from, else empty',
+    `share_milli` UInt16 COMMENT 'Share of a physical GPU, thousandths',
+    `mig_profile` LowCardinality(String) COMMENT 'MIG profile as NVML names it, else empty',
+    `seen_at` DateTime64(3, 'UTC') COMMENT 'When its host last reported it'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'One row per GPU or MIG instance ever seen.'
+AS SELECT
+    cluster,
+    host,
+    gpu,
+    gpu_index,
+    gpu_model,
+    if(raw.memory_mib = 0, NULL, raw.memory_mib) AS memory_mib,
+    parent_gpu,
+    share_milli,
+    mig_profile,
+    seen_at
+FROM gpus_raw AS raw
+FINAL;
+
+CREATE TABLE gpus_raw
+(
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
+    `host` String COMMENT 'Host that the GPU is in',
+    `gpu` String COMMENT 'UUID of the GPU or MIG instance',
+    `gpu_index` UInt16 COMMENT 'Ordinal of the physical GPU on its host',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `memory_mib` UInt32 COMMENT 'Memory, MiB; 0 if the driver does not say',
+    `parent_gpu` String COMMENT 'UUID of the physical GPU that a MIG instance is cut from, else empty',
+    `share_milli` UInt16 COMMENT 'Share of a physical GPU, thousandths',
+    `mig_profile` LowCardinality(String) COMMENT 'MIG profile as NVML names it, else empty',
+    `seen_at` DateTime64(3, 'UTC') COMMENT 'When its host last reported it'
+)
+ENGINE = ReplacingMergeTree(seen_at)
+ORDER BY (cluster, host, gpu)
+SETTINGS index_granularity = 8192
+COMMENT 'GPUs and MIG instances, every version. Read gpus instead.';
+
+CREATE VIEW hosts
+(
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
+    `host` String COMMENT 'Name of the host',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that its GPUs belong to',
+    `agent_version` LowCardinality(String) COMMENT 'Version of the agent',
+    `boot_id` String COMMENT 'Id of the present boot',
+    `driver_version` LowCardinality(String) COMMENT 'Driver version, empty while no driver answers',
+    `labels` Map(LowCardinality(String), String) COMMENT 'Further labels of the host, as configured',
+    `seen_at` DateTime64(3, 'UTC') COMMENT 'When the host last introduced itself'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'One row per host, as it last introduced itself.'
+AS SELECT
+    cluster,
+    host,
+    host_pool,
+    agent_version,
+    boot_id,
+    driver_version,
+    labels,
+    seen_at
+FROM hosts_raw AS raw
+FINAL;
+
+CREATE TABLE hosts_raw
+(
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
+    `host` String COMMENT 'Name of the host',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that its GPUs belong to',
+    `agent_version` LowCardinality(String) COMMENT 'Version of the agent',
+    `boot_id` String COMMENT 'Id of the present boot',
+    `driver_version` LowCardinality(String) COMMENT 'Driver version, empty while no driver answers',
+    `labels` Map(LowCardinality(String), String) COMMENT 'Further labels of the host, as configured',
+    `seen_at` DateTime64(3, 'UTC') COMMENT 'When the host last introduced itself'
+)
+ENGINE = ReplacingMergeTree(seen_at)
+ORDER BY (cluster, host)
+SETTINGS index_granularity = 8192
+COMMENT 'Hosts, every version. Read hosts instead.';
+
+CREATE VIEW idle_allocations
+(
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
+    `host` LowCardinality(String) COMMENT 'Host',
+    `gpu` LowCardinality(String) COMMENT 'UUID of the GPU or MIG instance',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `workload_kind` LowCardinality(String) COMMENT 'process, container, pod, slurm_job or unit',
+    `workload` String COMMENT 'Name of the workload, unique on its host',
+    `team` LowCardinality(String) COMMENT 'Team; unattributed: nobody said',
+    `model` LowCardinality(String) COMMENT 'Model; empty: not said',
+    `endpoint` LowCardinality(String) COMMENT 'Endpoint; empty: not said',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    `allocated_since` DateTime('UTC') COMMENT 'First seen on this GPU, in the last 30 days',
+    `idle_since` DateTime('UTC') COMMENT 'End of its last work, or allocated_since if it never worked',
+    `idle_hours` Float64 COMMENT 'Hours since then',
+    `idle_gpu_hours` Float64 COMMENT 'Its idle time since then; less than idle_hours where it shares the GPU, GPU-hours',
+    `idle_usd` Nullable(Float64) COMMENT 'Price of idle_gpu_hours, USD; NULL: no price known',
+    `ever_worked` Bool COMMENT 'Whether it had SM time on this GPU in the last 30 days',
+    `mem_mib_max` UInt32 COMMENT 'Most memory of one of its processes, MiB'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'Workloads that hold or were granted GPUs now and do not work on them.'
+AS WITH
+    (
+        SELECT prices
+        FROM gpu_price_list
+    ) AS prices,
+    (
+        SELECT max(c.last_seen)
+        FROM capacity_hourly AS c
+    ) AS newest,
+    workloads AS
+    (
+        SELECT
+            cluster,
+            host,
+            gpu,
+            gpu_model,
+            workload_kind,
+            workload,
+            team,
+            model,
+            endpoint,
+            pool,
+            any(w.host_pool) AS host_pool,
+            min(w.first_seen) AS first_seen,
+            max(w.last_seen) AS last_seen,
+            max(w.last_worked) AS last_worked,
+            max(w.mem_mib_max) AS mem_max,
+            groupArray((w.hour, w.idle_after_work_ms, w.last_seen)) AS hours
+        FROM workload_hourly AS w
+        WHERE w.hour >= (newest - toIntervalDay(30))
+        GROUP BY
+            cluster,
+            host,
+            gpu,
+            gpu_model,
+            workload_kind,
+            workload,
+            team,
+            model,
+            endpoint,
+            pool
+    )
+SELECT
+    w.cluster AS cluster,
+    w.host AS host,
+    w.gpu AS gpu,
+    w.gpu_model AS gpu_model,
+    w.workload_kind AS workload_kind,
+    w.workload AS workload,
+    if(w.team = '', 'unattributed', w.team) AS team,
+    w.model AS model,
+    w.endpoint AS endpoint,
+    w.pool AS pool,
+    w.first_seen AS allocated_since,
+    greatest(w.first_seen, w.last_worked) AS idle_since,
+    dateDiff('second', idle_since, w.last_seen) / 3600 AS idle_hours,
+    arraySum(arrayMap(h -> if((h.3) > idle_since, h.2, 0), w.hours)) / 3600000 AS idle_gpu_hours,
+    idle_gpu_hours * tupleElement(arrayFirst(price -> ((price.priced_from <= newest) AND (price.pool IN ('', w.host_pool)) AND ((price.gpu_model = '') OR (position(lowerUTF8(w.gpu_model), price.gpu_model) > 0))), prices), 'usd_per_gpu_hour') AS idle_usd,
+    w.last_worked >= w.first_seen AS ever_worked,
+    w.mem_max AS mem_mib_max
+FROM workloads AS w
+WHERE (w.last_seen >= (newest - toIntervalMinute(5))) AND (w.last_seen > idle_since);
+
+CREATE VIEW isolation_violations
+(
+    `hour` DateTime('UTC') COMMENT 'Start of the hour',
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
+    `host` LowCardinality(String) COMMENT 'Host',
+    `gpu` LowCardinality(String) COMMENT 'UUID of the GPU or MIG instance that the foreign work was on',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPU belongs to',
+    `shares` LowCardinality(String) COMMENT 'gpu: with work of another pool on the same GPU in this hour. host: with work of another pool on the same host. nothing: alone on hardware of another pool',
+    `pools` Array(LowCardinality(String)) COMMENT 'Pools of the foreign work',
+    `teams` Array(LowCardinality(String)) COMMENT 'Teams of the foreign work',
+    `workloads` Array(String) COMMENT 'The foreign work, 10 at most',
+    `foreign_gpu_hours` Float64 COMMENT 'Allocated to work of pools other than host_pool, GPU-hours'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'Work of one pool on the hardware of another, by hour and GPU.'
+AS WITH
+    host_pools AS
+    (
+        SELECT
+            hour,
+            cluster,
+            host,
+            uniqExact(w.pool) AS pools
+        FROM workload_hourly AS w
+        GROUP BY
+            hour,
+            cluster,
+            host
+    )
+SELECT
+    w.hour AS hour,
+    w.cluster AS cluster,
+    w.host AS host,
+    w.gpu AS gpu,
+    w.gpu_model AS gpu_model,
+    w.host_pool AS host_pool,
+    multiIf(uniqExact(w.pool) > 1, 'gpu', any(h.pools) > 1, 'host', 'nothing') AS shares,
+    arraySort(groupUniqArrayIf(w.pool, foreign)) AS pools,
+    arraySort(groupUniqArrayIf(if(w.team = '', 'unattributed', w.team), foreign)) AS teams,
+    arraySort(groupUniqArrayIf(10)(w.workload, foreign)) AS workloads,
+    sumIf(w.held_ms + w.unheld_ms, foreign) / 3600000 AS foreign_gpu_hours
+FROM
+(
+    SELECT
+        hour,
+        cluster,
+        host,
+        host_pool,
+        gpu,
+        gpu_model,
+        pool,
+        team,
+        workload,
+        held_ms,
+        unheld_ms,
+        pool != host_pool AS foreign
+    FROM workload_hourly
+) AS w
+INNER JOIN host_pools AS h ON (h.hour = w.hour) AND (h.cluster = w.cluster) AND (h.host = w.host)
+GROUP BY
+    hour,
+    cluster,
+    host,
+    gpu,
+    gpu_model,
+    host_pool
+HAVING countIf(foreign) > 0;
+
+CREATE VIEW ledger_balance
+(
+    `hour` DateTime('UTC') COMMENT 'Start of the hour',
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the hosts',
+    `pool` LowCardinality(String) COMMENT 'Pool that the GPUs belong to',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `capacity_gpu_hours` Float64 COMMENT 'Observed by telemetry, GPU-hours',
+    `unallocated_gpu_hours` Float64 COMMENT 'Neither held nor granted, GPU-hours',
+    `idle_gpu_hours` Float64 COMMENT 'Allocated in windows without SM time, GPU-hours',
+    `underused_gpu_hours` Float64 COMMENT 'Active and not busy, GPU-hours',
+    `busy_gpu_hours` Float64 COMMENT 'SMs busy, GPU-hours',
+    `unmeasured_gpu_hours` Float64 COMMENT 'Held, and nobody can say whether the SMs were busy, GPU-hours',
+    `difference_gpu_hours` Float64 COMMENT 'Capacity less all the others: 0, or rows are missing or still on their way, GPU-hours',
+    `settled` Bool COMMENT 'Whether no rows of the hour came in the minute before it was last computed: then a difference is no row on its way'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'Capacity against the sum of the books, by hour, pool of the GPUs and GPU model.'
+AS WITH
+    settled_hours AS
+    (
+        SELECT hour
+        FROM
+        (
+            SELECT
+                hour,
+                max(touched_at) AS touched_at
+            FROM touched_hours
+            GROUP BY hour
+        ) AS t
+        INNER JOIN
+        (
+            SELECT
+                hour,
+                max(rolled_at) AS rolled_at
+            FROM rolled_hours
+            GROUP BY hour
+        ) AS r ON r.hour = t.hour
+        WHERE r.rolled_at >= (t.touched_at + toIntervalMinute(1))
+    ),
+    sides AS
+    (
+        SELECT
+            hour,
+            cluster,
+            host_pool,
+            gpu_model,
+            toInt64(observed_ms) AS capacity,
+            toInt64(unallocated_ms) AS unallocated,
+            toInt64(0) AS idle,
+            toInt64(0) AS underused,
+            toInt64(0) AS busy,
+            toInt64(0) AS unmeasured
+        FROM capacity_hourly
+        UNION ALL
+        SELECT
+            hour,
+            cluster,
+            host_pool,
+            gpu_model,
+            0,
+            0,
+            (toInt64(held_ms + unheld_ms) - toInt64(active_ms)) - toInt64(unmeasured_ms),
+            toInt64(active_ms) - toInt64(busy_ms),
+            toInt64(busy_ms),
+            toInt64(unmeasured_ms)
+        FROM usage_hourly
+    )
+SELECT
+    s.hour AS hour,
+    s.cluster AS cluster,
+    s.host_pool AS pool,
+    s.gpu_model AS gpu_model,
+    sum(s.capacity) / 3600000 AS capacity_gpu_hours,
+    sum(s.unallocated) / 3600000 AS unallocated_gpu_hours,
+    sum(s.idle) / 3600000 AS idle_gpu_hours,
+    sum(s.underused) / 3600000 AS underused_gpu_hours,
+    sum(s.busy) / 3600000 AS busy_gpu_hours,
+    sum(s.unmeasured) / 3600000 AS unmeasured_gpu_hours,
+    sum(((((s.capacity - s.unallocated) - s.idle) - s.underused) - s.busy) - s.unmeasured) / 3600000 AS difference_gpu_hours,
+    hour IN (
+        SELECT hour
+        FROM settled_hours
+    ) AS settled
+FROM sides AS s
+GROUP BY
+    hour,
+    cluster,
+    pool,
+    gpu_model;
+
+CREATE VIEW ledger_hourly
+(
+    `hour` DateTime('UTC') COMMENT 'Start of the hour',
+    `cluster` LowCardinality(String) COMMENT 'Cluster; empty for requests that more than one cluster could serve',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload or request belongs to',
+    `team` LowCardinality(String) COMMENT 'Team; unattributed: nobody said',
+    `model` LowCardinality(String) COMMENT 'Model; empty: not said, or any',
+    `endpoint` LowCardinality(String) COMMENT 'Endpoint; empty: not said, or any',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it; as in the request where several fit',
+    `requested_gpu_hours` Float64 COMMENT 'Asked for by approved requests, GPU-hours',
+    `allocated_gpu_hours` Float64 COMMENT 'Held, or granted without a process, GPU-hours',
+    `held_gpu_hours` Float64 COMMENT 'A process was there, GPU-hours',
+    `active_gpu_hours` Float64 COMMENT 'Held in windows with SM time, GPU-hours',
+    `busy_gpu_hours` Float64 COMMENT 'SMs busy, GPU-hours',
+    `unmeasured_gpu_hours` Float64 COMMENT 'Held, and nobody can say whether the SMs were busy; nobody\'s waste, GPU-hours',
+    `unclaimed_gpu_hours` Float64 COMMENT 'Waste: requested and not allocated, GPU-hours',
+    `idle_gpu_hours` Float64 COMMENT 'Waste: allocated in windows without SM time, GPU-hours',
+    `underused_gpu_hours` Float64 COMMENT 'Waste: active and not busy, GPU-hours',
+    `waste_gpu_hours` Float64 COMMENT 'Unclaimed + idle + underused, GPU-hours',
+    `allocated_usd` Nullable(Float64) COMMENT 'Price of what was allocated, USD; NULL: no price known',
+    `waste_usd` Nullable(Float64) COMMENT 'Price of the waste, USD; NULL: no price known, then see unpriced_waste_gpu_hours',
+    `unpriced_waste_gpu_hours` Float64 COMMENT 'Waste that waste_usd leaves out because no price is known, GPU-hours',
+    `requested_gib_hours` Float64 COMMENT 'Memory of the requested GPUs, GiB-hours; 0 where the GPU model is not known',
+    `allocated_gib_hours` Float64 COMMENT 'Memory of the allocated GPUs, GiB-hours',
+    `used_gib_hours` Float64 COMMENT 'Memory that processes used, GiB-hours'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'The ledger: requested against held and used, by hour and owner. Units are in the column names; see docs/books.md.'
+AS WITH
+    (
+        SELECT prices
+        FROM gpu_price_list
+    ) AS prices,
+    postings AS
+    (
+        SELECT
+            hour,
+            request_group,
+            cluster,
+            host_pool,
+            pool,
+            team,
+            model,
+            endpoint,
+            gpu_model,
+            toFloat64(0) AS requested,
+            sum(u.held_ms + u.unheld_ms) AS allocated,
+            sum(u.held_ms) AS held,
+            sum(u.active_ms) AS active,
+            sum(u.busy_ms) AS busy,
+            sum(u.unmeasured_ms) AS unmeasured,
+            sum(u.mem_mib_ms) AS mem_mib_ms
+        FROM usage_by_request AS u
+        GROUP BY
+            hour,
+            request_group,
+            cluster,
+            host_pool,
+            pool,
+            team,
+            model,
+            endpoint,
+            gpu_model
+        UNION ALL
+        SELECT
+            r.hour,
+            r.request_group,
+            g.fleet_cluster,
+            g.pool,
+            g.pool,
+            g.team,
+            g.model,
+            g.endpoint,
+            g.fleet_gpu_model,
+            sum(r.requested_gpu_hours) * 3600000,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0
+        FROM requested_hourly AS r
+        INNER JOIN request_groups AS g ON g.request_group = r.request_group
+        GROUP BY ALL
+    ),
+    entries AS
+    (
+        SELECT
+            hour,
+            cluster,
+            pool,
+            team,
+            model,
+            endpoint,
+            gpu_model,
+            requested,
+            allocated,
+            held,
+            active,
+            busy,
+            unmeasured,
+            mem_mib_ms,
+            sum(p.allocated) OVER (PARTITION BY hour, request_group) AS claimed,
+            if(p.requested > 0, greatest(p.requested - claimed, 0), 0) AS unclaimed,
+            unclaimed + ((p.allocated - p.unmeasured) - p.busy) AS waste,
+            tupleElement(arrayFirst(price -> ((price.priced_from <= p.hour) AND (price.pool IN ('', p.host_pool)) AND ((price.gpu_model = '') OR (position(lowerUTF8(p.gpu_model), price.gpu_model) > 0))), prices), 'usd_per_gpu_hour') AS usd
+        FROM postings AS p
+    ),
+    memory AS
+    (
+        SELECT
+            gpu_model,
+            (sum(c.mem_total_mib_ms) / sum(c.observed_ms)) / 1024 AS gib
+        FROM capacity_hourly_versions AS c
+        WHERE c.observed_ms > 0
+        GROUP BY gpu_model
+    )
+SELECT
+    e.hour AS hour,
+    e.cluster AS cluster,
+    e.pool AS pool,
+    if(e.team = '', 'unattributed', e.team) AS team,
+    e.model AS model,
+    e.endpoint AS endpoint,
+    e.gpu_model AS gpu_model,
+    sum(e.requested) / 3600000 AS requested_gpu_hours,
+    sum(e.allocated) / 3600000 AS allocated_gpu_hours,
+    sum(e.held) / 3600000 AS held_gpu_hours,
+    sum(e.active) / 3600000 AS active_gpu_hours,
+    sum(e.busy) / 3600000 AS busy_gpu_hours,
+    sum(e.unmeasured) / 3600000 AS unmeasured_gpu_hours,
+    sum(e.unclaimed) / 3600000 AS unclaimed_gpu_hours,
+    sum((e.allocated - e.active) - e.unmeasured) / 3600000 AS idle_gpu_hours,
+    sum(e.active - e.busy) / 3600000 AS underused_gpu_hours,
+    sum(e.waste) / 3600000 AS waste_gpu_hours,
+    sum(e.allocated * e.usd) / 3600000 AS allocated_usd,
+    sum(e.waste * e.usd) / 3600000 AS waste_usd,
+    sumIf(e.waste, e.usd IS NULL) / 3600000 AS unpriced_waste_gpu_hours,
+    sum(e.requested * m.gib) / 3600000 AS requested_gib_hours,
+    sum(e.allocated * m.gib) / 3600000 AS allocated_gib_hours,
+    (sum(e.mem_mib_ms) / 1024) / 3600000 AS used_gib_hours
+FROM entries AS e
+LEFT JOIN memory AS m ON m.gpu_model = e.gpu_model
+GROUP BY
+    hour,
+    cluster,
+    pool,
+    team,
+    model,
+    endpoint,
+    gpu_model;
+
+CREATE VIEW observed_hourly
+(
+    `hour` DateTime('UTC') COMMENT 'Start of the hour; hours without telemetry are left out',
+    `pool` LowCardinality(String) COMMENT 'Pool of GPUs or of a capacity request',
+    `seen_from` DateTime('UTC') COMMENT 'Start of the first window observed in the hour',
+    `seen_until` DateTime('UTC') COMMENT 'End of the last window observed in the hour',
+    `observed_gpu_ms_by_minute` Array(UInt64) COMMENT '60 values, one a minute: time observed, milliseconds of a whole GPU'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'What telemetry has seen of every pool, by hour.'
+AS WITH
+    gpu_pools AS
+    (
+        SELECT DISTINCT host_pool
+        FROM capacity_hourly_versions
+    ),
+    sources AS
+    (
+        SELECT
+            host_pool,
+            host_pool AS pool
+        FROM gpu_pools
+        UNION ALL
+        SELECT
+            g.host_pool,
+            r.pool
+        FROM gpu_pools AS g
+        CROSS JOIN
+        (
+            SELECT DISTINCT pool
+            FROM requests_in_force
+        ) AS r
+        WHERE r.pool NOT IN (
+            SELECT host_pool
+            FROM gpu_pools
+        )
+    )
+SELECT
+    c.hour AS hour,
+    s.pool AS pool,
+    min(c.first_seen) AS seen_from,
+    max(c.last_seen) AS seen_until,
+    sumForEach(c.observed_gpu_ms_by_minute) AS observed_gpu_ms_by_minute
+FROM capacity_hourly AS c
+INNER JOIN sources AS s ON s.host_pool = c.host_pool
+GROUP BY
+    hour,
+    pool;
+
+CREATE VIEW process_usage
+(
+    `ts` DateTime('UTC') COMMENT 'Start of the window',
+    `window_s` UInt16 COMMENT 'Length of the window, seconds',
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
+    `host` LowCardinality(String) COMMENT 'Host that reported the row',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPU belongs to',
+    `gpu` LowCardinality(String) COMMENT 'UUID of the GPU or MIG instance',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `pid` UInt32 COMMENT 'Process id on the host; 0: work that no listed process explains',
+    `process_start` Nullable(DateTime('UTC')) COMMENT 'Start of the process; NULL: cannot be seen',
+    `process_name` LowCardinality(String) COMMENT 'Command name (comm) of the process',
+    `user` LowCardinality(String) COMMENT 'User that the process runs as',
+    `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    `model` LowCardinality(String) COMMENT 'Owner: model',
+    `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload says it belongs to',
+    `workload_kind` LowCardinality(String) COMMENT 'process, container, pod, slurm_job or unit',
+    `workload` LowCardinality(String) COMMENT 'Name of the workload, unique on its host',
+    `owner_source` LowCardinality(String) COMMENT 'Resolver that named the owner, empty if none could',
+    `context` Enum8('unspecified' = 0, 'compute' = 1, 'graphics' = 2, 'mps' = 3) COMMENT 'Kind of GPU context',
+    `present_ms` UInt32 COMMENT 'Time the process was seen on this GPU, milliseconds, not divided among sharers',
+    `held_ms` UInt32 COMMENT 'Its share of the time the GPU was held, milliseconds of a whole GPU',
+    `sm_busy_ms` Nullable(UInt32) COMMENT 'Its share of the time the SMs were busy, milliseconds of a whole GPU; NULL: unknown',
+    `sm_pct_max` Nullable(UInt8) COMMENT 'Highest SM use sampled, percent; NULL: unknown',
+    `sm_source` Enum8('unspecified' = 0, 'process' = 1, 'device' = 2, 'apportioned' = 3, 'gpm' = 4, 'unknown' = 5) COMMENT 'Where the SM figures come from',
+    `mem_mib_mean` Nullable(UInt32) COMMENT 'GPU memory of the process, mean over its presence, MiB; NULL: unknown',
+    `mem_mib_max` Nullable(UInt32) COMMENT 'GPU memory of the process, highest, MiB; NULL: unknown',
+    `mem_source` Enum8('unspecified' = 0, 'driver' = 1, 'unknown' = 2) COMMENT 'Where the memory figures come from'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'One row per window, GPU and process. Times are shares: they add up to those of the GPU.'
+AS SELECT
+    ts,
+    window_s,
+    cluster,
+    host,
+    host_pool,
+    gpu,
+    gpu_model,
+    pid,
+    if(toUnixTimestamp(raw.process_start) = 0, NULL, raw.process_start) AS process_start,
+    process_name,
+    user,
+    team,
+    model,
+    endpoint,
+    use_case,
+    pool,
+    workload_kind,
+    workload,
+    owner_source,
+    context,
+    present_ms,
+    held_ms,
+    if(raw.sm_source = 'unknown', NULL, raw.sm_busy_ms) AS sm_busy_ms,
+    if(raw.sm_source = 'unknown', NULL, raw.sm_pct_max) AS sm_pct_max,
+    sm_source,
+    if(raw.mem_source = 'unknown', NULL, raw.mem_mib_mean) AS mem_mib_mean,
+    if(raw.mem_source = 'unknown', NULL, raw.mem_mib_max) AS mem_mib_max,
+    mem_source
+FROM process_usage_raw AS raw
+FINAL;
+
+CREATE TABLE process_usage_raw
+(
+    `ts` DateTime('UTC') COMMENT 'Start of the window' CODEC(DoubleDelta, ZSTD(1)),
+    `window_s` UInt16 COMMENT 'Length of the window, seconds' CODEC(ZSTD(1)),
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
+    `host` LowCardinality(String) COMMENT 'Host that reported the row',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPU belongs to',
+    `gpu` LowCardinality(String) COMMENT 'UUID of the GPU or MIG instance',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `pid` UInt32 COMMENT 'Process id on the host; 0: work that no listed process explains' CODEC(ZSTD(1)),
+    `process_start` DateTime('UTC') COMMENT 'Start of the process; 1970-01-01 if it could not be seen' CODEC(ZSTD(1)),
+    `process_name` LowCardinality(String) COMMENT 'Command name (comm) of the process',
+    `user` LowCardinality(String) COMMENT 'User that the process runs as',
+    `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    `model` LowCardinality(String) COMMENT 'Owner: model',
+    `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload says it belongs to',
+    `workload_kind` LowCardinality(String) COMMENT 'process, container, pod, slurm_job or unit',
+    `workload` LowCardinality(String) COMMENT 'Name of the workload, unique on its host',
+    `owner_source` LowCardinality(String) COMMENT 'Resolver that named the owner, empty if none could',
+    `context` Enum8('unspecified' = 0, 'compute' = 1, 'graphics' = 2, 'mps' = 3) COMMENT 'Kind of GPU context',
+    `present_ms` UInt32 COMMENT 'Time the process was seen on this GPU, milliseconds, not divided among sharers' CODEC(T64, ZSTD(1)),
+    `held_ms` UInt32 COMMENT 'Its share of the time the GPU was held, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `sm_busy_ms` UInt32 COMMENT 'Its share of the time the SMs were busy, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `sm_pct_max` UInt8 COMMENT 'Highest SM use sampled, percent' CODEC(ZSTD(1)),
+    `sm_source` Enum8('unspecified' = 0, 'process' = 1, 'device' = 2, 'apportioned' = 3, 'gpm' = 4, 'unknown' = 5) COMMENT 'Where the SM figures come from; unknown: they are 0 and mean nothing',
+    `mem_mib_mean` UInt32 COMMENT 'GPU memory of the process, mean over its presence, MiB' CODEC(T64, ZSTD(1)),
+    `mem_mib_max` UInt32 COMMENT 'GPU memory of the process, highest, MiB' CODEC(T64, ZSTD(1)),
+    `mem_source` Enum8('unspecified' = 0, 'driver' = 1, 'unknown' = 2) COMMENT 'Where the memory figures come from; unknown: they are 0 and mean nothing'
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toDate(ts)
+PRIMARY KEY (pool, toStartOfHour(ts), host, gpu)
+ORDER BY (pool, toStartOfHour(ts), host, gpu, pid, process_start, ts, cluster)
+TTL toDate(ts) + toIntervalDay(14)
+SETTINGS ttl_only_drop_parts = 1, index_granularity = 8192
+COMMENT 'Raw windows per process and GPU, before deduplication. Read process_usage instead.';
+
+CREATE MATERIALIZED VIEW process_usage_touch TO touched_hours
+(
+    `hour` DateTime('UTC'),
+    `touched_at` DateTime64(6, 'UTC')
+)
+AS SELECT DISTINCT
+    toStartOfHour(ts) AS hour,
+    now64(6, 'UTC') AS touched_at
+FROM process_usage_raw;
+
+CREATE VIEW request_groups
+(
+    `request_group` UInt64 COMMENT 'Same for requests that ask for the same',
+    `team` LowCardinality(String) COMMENT 'Who asks',
+    `pool` LowCardinality(String) COMMENT 'In which pool',
+    `model` LowCardinality(String) COMMENT 'For which model; empty: any',
+    `endpoint` LowCardinality(String) COMMENT 'For which endpoint; empty: any',
+    `use_case` LowCardinality(String) COMMENT 'For which use case; empty: any',
+    `gpu_model` LowCardinality(String) COMMENT 'Part of the GPU model name wanted; empty: any',
+    `fleet_cluster` LowCardinality(String) COMMENT 'The cluster, if only one has such GPUs in the pool; else empty',
+    `fleet_gpu_model` LowCardinality(String) COMMENT 'The GPU model, if only one in the pool fits; else as in gpu_model'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'Kinds of capacity requests, each matched to the fleet.'
+AS WITH
+    (f.gpu_model != '') AND ((r.gpu_model = '') OR (positionCaseInsensitiveUTF8(f.gpu_model, r.gpu_model) > 0)) AS fits,
+    fleet AS
+    (
+        SELECT DISTINCT
+            cluster,
+            host_pool,
+            gpu_model
+        FROM capacity_hourly_versions
+    )
+SELECT
+    r.request_group AS request_group,
+    r.team AS team,
+    r.pool AS pool,
+    r.model AS model,
+    r.endpoint AS endpoint,
+    r.use_case AS use_case,
+    any(r.gpu_model) AS gpu_model,
+    if(uniqExactIf(f.cluster, fits) = 1, anyIf(f.cluster, fits), '') AS fleet_cluster,
+    if(uniqExactIf(f.gpu_model, fits) = 1, anyIf(f.gpu_model, fits), any(r.gpu_model)) AS fleet_gpu_model
+FROM requests_in_force AS r
+LEFT JOIN fleet AS f ON f.host_pool = r.pool
+GROUP BY
+    request_group,
+    team,
+    pool,
+    model,
+    endpoint,
+    use_case;
+
+CREATE VIEW request_review
+(
+    `id` String COMMENT 'Capacity request',
+    `team` LowCardinality(String) COMMENT 'Who asks',
+    `pool` LowCardinality(String) COMMENT 'In which pool',
+    `model` LowCardinality(String) COMMENT 'For which model; empty: any',
+    `endpoint` LowCardinality(String) COMMENT 'For which endpoint; empty: any',
+    `use_case` LowCardinality(String) COMMENT 'For which use case; empty: any',
+    `gpu_model` LowCardinality(String) COMMENT 'Part of the GPU model name wanted; empty: any',
+    `status` LowCardinality(String) COMMENT 'proposed, approved, rejected or withdrawn',
+    `owner` String COMMENT 'Person or group that answers for it',
+    `requested_gpus` Float64 COMMENT 'GPUs requested',
+    `allocated_gpus_p95` Nullable(Float64) COMMENT 'GPUs allocated at a time, 95th percentile of minutes; NULL: nothing observed',
+    `used_gpus_p50` Nullable(Float64) COMMENT 'GPUs active at a time, median of minutes; NULL: nothing observed',
+    `used_gpus_p95` Nullable(Float64) COMMENT 'GPUs active at a time, 95th percentile of minutes; NULL: nothing observed',
+    `used_gpus_max` Nullable(Float64) COMMENT 'GPUs active at a time, highest minute; NULL: nothing observed',
+    `expected_sm_pct` Nullable(Float64) COMMENT 'SM use that the team expects, percent; NULL: not said',
+    `measured_sm_pct` Nullable(Float64) COMMENT 'SM use measured, mean of the time held, percent; NULL: nothing measured',
+    `observed_hours` Float64 COMMENT 'Hours of telemetry that this rests on',
+    `reclaimable_gpus` Float64 COMMENT 'requested_gpus - used_gpus_p95, rounded down to whole GPUs, at least 0',
+    `verdict` LowCardinality(String) COMMENT 'not_in_force: not approved, not begun or over. no_data: no telemetry yet. unused: never active. oversized: at least one GPU reclaimable. undersized: allocated_gpus_p95 above requested_gpus. fits: none of these'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'Every capacity request beside what it was used for.'
+AS WITH
+    (
+        SELECT max(c.last_seen)
+        FROM capacity_hourly AS c
+    ) AS newest,
+    latest AS
+    (
+        SELECT
+            id,
+            argMax(tuple(team, pool, model, endpoint, use_case, gpu_model, toString(status), owner, toFloat64(gpus), toNullable(toFloat64(expected_sm_pct))), applied_at) AS request
+        FROM capacity_requests
+        GROUP BY id
+    ),
+    in_force AS
+    (
+        SELECT
+            id,
+            request_group,
+            any(r.pool) AS pool,
+            greatest(min(r.counts_from), newest - toIntervalDay(7)) AS since,
+            argMax(r.gpus, r.counts_from) AS gpus,
+            gpus / sum(gpus) OVER (PARTITION BY request_group) AS part
+        FROM requests_in_force AS r
+        GROUP BY
+            id,
+            request_group
+        HAVING (max(r.counts_until) > now()) AND (since < newest)
+    ),
+    got AS
+    (
+        SELECT
+            hour,
+            request_group,
+            sumForEach(u.allocated_gpu_ms_by_minute) AS allocated_by_minute,
+            sumForEach(u.active_gpu_ms_by_minute) AS active_by_minute,
+            sumForEach(u.unmeasured_gpu_ms_by_minute) AS unmeasured_by_minute,
+            sum(u.held_ms - u.unmeasured_ms) AS measured,
+            sum(u.busy_ms) AS busy
+        FROM usage_by_request AS u
+        WHERE (hour >= toStartOfHour(newest - toIntervalDay(7))) AND (u.request_group != 0)
+        GROUP BY
+            hour,
+            request_group
+    ),
+    hours AS
+    (
+        SELECT
+            i.id AS id,
+            i.part AS part,
+            arrayMap((minute, ms) -> ((ms > 0) AND ((o.hour + toIntervalMinute(minute)) >= toStartOfMinute(i.since))), range(60), o.observed_gpu_ms_by_minute) AS seen,
+            arrayFilter((ms, look) -> look, arrayResize(g.allocated_by_minute, 60), seen) AS allocated,
+            arrayFilter((ms, look) -> look, arrayMap((a, u) -> (a + u), arrayResize(g.active_by_minute, 60), arrayResize(g.unmeasured_by_minute, 60)), seen) AS used,
+            g.measured AS measured,
+            g.busy AS busy
+        FROM in_force AS i
+        INNER JOIN observed_hourly AS o ON o.pool = i.pool
+        LEFT JOIN got AS g ON (g.hour = o.hour) AND (g.request_group = i.request_group)
+        WHERE o.hour >= toStartOfHour(i.since)
+    ),
+    evidence AS
+    (
+        SELECT
+            id,
+            sum(length(h.used)) AS minutes,
+            (quantileExactArray(0.95)(h.allocated) * any(h.part)) / 60000 AS allocated_p95,
+            arrayMap(ms -> ((ms * any(h.part)) / 60000), quantilesExactArray(0.5, 0.95, 1)(h.used)) AS used,
+            sum(h.measured) AS measured,
+            sum(h.busy) AS busy
+        FROM hours AS h
+        GROUP BY id
+    )
+SELECT
+    l.id AS id,
+    l.request.1 AS team,
+    l.request.2 AS pool,
+    l.request.3 AS model,
+    l.request.4 AS endpoint,
+    l.request.5 AS use_case,
+    l.request.6 AS gpu_model,
+    l.request.7 AS status,
+    l.request.8 AS owner,
+    l.request.9 AS requested_gpus,
+    if(e.minutes > 0, e.allocated_p95, NULL) AS allocated_gpus_p95,
+    if(e.minutes > 0, e.used[1], NULL) AS used_gpus_p50,
+    if(e.minutes > 0, e.used[2], NULL) AS used_gpus_p95,
+    if(e.minutes > 0, e.used[3], NULL) AS used_gpus_max,
+    l.request.10 AS expected_sm_pct,
+    if(e.measured > 0, (100 * e.busy) / e.measured, NULL) AS measured_sm_pct,
+    e.minutes / 60 AS observed_hours,
+    greatest(floor(ifNull(requested_gpus - used_gpus_p95, 0)), 0) AS reclaimable_gpus,
+    multiIf(i.id = '', 'not_in_force', e.minutes = 0, 'no_data', used_gpus_max = 0, 'unused', reclaimable_gpus > 0, 'oversized', allocated_gpus_p95 > requested_gpus, 'undersized', 'fits') AS verdict
+FROM latest AS l
+LEFT JOIN
+(
+    SELECT id
+    FROM requests_in_force AS r
+    WHERE (r.counts_from <= now()) AND (r.counts_until > now())
+) AS i ON i.id = l.id
+LEFT JOIN evidence AS e ON e.id = l.id;
+
+CREATE VIEW requested_hourly
+(
+    `hour` DateTime('UTC') COMMENT 'Start of the hour; hours without telemetry of the pool are left out',
+    `id` String COMMENT 'Capacity request',
+    `request_group` UInt64 COMMENT 'Same for requests that ask for the same',
+    `requested_gpu_hours` Float64 COMMENT 'GPUs requested x the observed part of the hour that the request covers, GPU-hours'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'What every capacity request asked for, by hour.'
+AS SELECT
+    o.hour AS hour,
+    r.id AS id,
+    r.request_group AS request_group,
+    sum(r.gpus * dateDiff('second', greatest(o.seen_from, r.counts_from), least(o.seen_until, r.counts_until))) / 3600 AS requested_gpu_hours
+FROM observed_hourly AS o
+INNER JOIN requests_in_force AS r ON r.pool = o.pool
+WHERE (r.counts_from < o.seen_until) AND (r.counts_until > o.seen_from)
+GROUP BY
+    hour,
+    id,
+    request_group;
+
+CREATE VIEW requests_in_force
+(
+    `id` String COMMENT 'Capacity request',
+    `request_group` UInt64 COMMENT 'Same for requests that ask for the same: team, pool, model, endpoint, use case and GPU model',
+    `team` LowCardinality(String) COMMENT 'Who asks',
+    `pool` LowCardinality(String) COMMENT 'In which pool',
+    `model` LowCardinality(String) COMMENT 'For which model; empty: any',
+    `endpoint` LowCardinality(String) COMMENT 'For which endpoint; empty: any',
+    `use_case` LowCardinality(String) COMMENT 'For which use case; empty: any',
+    `gpu_model` LowCardinality(String) COMMENT 'Part of the GPU model name wanted; empty: any',
+    `gpus` Float64 COMMENT 'GPUs requested',
+    `counts_from` DateTime('UTC') COMMENT 'From when on this version counts',
+    `counts_until` DateTime('UTC') COMMENT 'Until when this version counts; far in the future if there is no end'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'Approved versions of capacity requests with the time in which each counts.'
+AS WITH
+    versions AS
+    (
+        SELECT
+            id,
+            applied_at,
+            team,
+            pool,
+            model,
+            endpoint,
+            use_case,
+            gpu_model,
+            gpus,
+            requested_from,
+            requested_until,
+            status,
+            row_number() OVER history AS number,
+            leadInFrame(toNullable(applied_at)) OVER history AS replaced_at
+        FROM capacity_requests
+        WINDOW history AS (PARTITION BY id ORDER BY applied_at ASC ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
+    )
+SELECT
+    id,
+    cityHash64(team, pool, model, endpoint, use_case, lowerUTF8(gpu_model)) AS request_group,
+    team,
+    pool,
+    model,
+    endpoint,
+    use_case,
+    gpu_model,
+    toFloat64(v.gpus) AS gpus,
+    if(v.number = 1, v.requested_from, greatest(v.requested_from, toDateTime(v.applied_at, 'UTC'))) AS counts_from,
+    least(ifNull(v.requested_until, toDateTime('2106-01-01 00:00:00', 'UTC')), ifNull(toDateTime(v.replaced_at, 'UTC'), toDateTime('2106-01-01 00:00:00', 'UTC'))) AS counts_until
+FROM versions AS v
+WHERE (v.status = 'approved') AND (counts_from < counts_until);
+
+CREATE VIEW resource_profile
+(
+    `day` Date COMMENT 'Day, UTC',
+    `team` LowCardinality(String) COMMENT 'Team; unattributed: nobody said',
+    `model` LowCardinality(String) COMMENT 'Model; empty: not said',
+    `endpoint` LowCardinality(String) COMMENT 'Endpoint; empty: not said',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `mem_mib_min` Nullable(UInt32) COMMENT 'Least memory on one GPU, mean of a window, MiB; NULL: the driver does not say',
+    `mem_mib_p50` Nullable(Float64) COMMENT 'Memory on one GPU, median, MiB, within 8',
+    `mem_mib_p95` Nullable(Float64) COMMENT 'Memory on one GPU, 95th percentile, MiB, within 8',
+    `mem_mib_p99` Nullable(Float64) COMMENT 'Memory on one GPU, 99th percentile, MiB, within 8',
+    `mem_mib_max` Nullable(UInt32) COMMENT 'Most memory on one GPU at any tick, MiB',
+    `sm_pct_min` Nullable(UInt8) COMMENT 'Least SM use of one GPU, mean of a window, percent of a whole GPU; NULL: never measured',
+    `sm_pct_p50` Nullable(Float64) COMMENT 'SM use of one GPU, median, percent of a whole GPU',
+    `sm_pct_p95` Nullable(Float64) COMMENT 'SM use of one GPU, 95th percentile, percent of a whole GPU',
+    `sm_pct_p99` Nullable(Float64) COMMENT 'SM use of one GPU, 99th percentile, percent of a whole GPU',
+    `sm_pct_max` Nullable(UInt8) COMMENT 'Highest SM use sampled at any tick, percent',
+    `used_gpus_p50` Float64 COMMENT 'GPUs active at a time, median of minutes, whole GPUs',
+    `used_gpus_p95` Float64 COMMENT 'GPUs active at a time, 95th percentile of minutes, whole GPUs',
+    `used_gpus_max` Float64 COMMENT 'GPUs active at a time, highest minute, whole GPUs',
+    `allocated_gpus_p50` Float64 COMMENT 'GPUs allocated at a time, median of minutes, whole GPUs',
+    `allocated_gpus_p95` Float64 COMMENT 'GPUs allocated at a time, 95th percentile of minutes, whole GPUs',
+    `held_gpu_hours` Float64 COMMENT 'A process was there, GPU-hours',
+    `unmeasured_gpu_hours` Float64 COMMENT 'Held, and nobody can say whether the SMs were busy, GPU-hours'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'Measured needs of every owner, by day: memory and SM use per GPU, GPUs in use at a time.'
+AS WITH
+    hours AS
+    (
+        SELECT
+            hour,
+            team,
+            model,
+            endpoint,
+            pool,
+            gpu_model,
+            sum(u.held_ms) AS held,
+            sum(u.unmeasured_ms) AS unmeasured,
+            minIf(u.mem_mib_min, u.mem_known_ms > 0) AS mem_min,
+            max(u.mem_mib_max) AS mem_max,
+            sum(u.mem_known_ms) AS mem_ms,
+            groupArrayArray(mapKeys(u.mem_mib_histogram)) AS mem_values,
+            groupArrayArray(mapValues(u.mem_mib_histogram)) AS mem_weights,
+            max(u.sm_pct_max) AS sm_max,
+            groupArrayArray(mapKeys(u.sm_pct_histogram)) AS sm_values,
+            groupArrayArray(mapValues(u.sm_pct_histogram)) AS sm_weights,
+            sumForEach(u.active_gpu_ms_by_minute) AS active_by_minute,
+            sumForEach(u.unmeasured_gpu_ms_by_minute) AS unmeasured_by_minute,
+            sumForEach(u.allocated_gpu_ms_by_minute) AS allocated_by_minute
+        FROM usage_hourly AS u
+        GROUP BY
+            hour,
+            team,
+            model,
+            endpoint,
+            pool,
+            gpu_model
+    ),
+    days AS
+    (
+        SELECT
+            toDate(h.hour) AS day,
+            team,
+            model,
+            endpoint,
+            pool,
+            gpu_model,
+            sum(h.held) AS held,
+            sum(h.unmeasured) AS unmeasured,
+            sum(h.mem_ms) > 0 AS mem_known,
+            minIf(h.mem_min, h.mem_ms > 0) AS mem_min,
+            max(h.mem_max) AS mem_max,
+            quantilesExactWeightedArray(0.5, 0.95, 0.99)(h.mem_values, h.mem_weights) AS mem,
+            max(h.sm_max) AS sm_max,
+            max(notEmpty(h.sm_values)) AS sm_known,
+            minArray(h.sm_values) AS sm_min,
+            quantilesExactWeightedArray(0.5, 0.95, 0.99)(h.sm_values, h.sm_weights) AS sm,
+            quantilesExactArray(0.5, 0.95, 1)(arrayFilter((used, allocated) -> (allocated > 0), arrayMap((a, u) -> (a + u), h.active_by_minute, h.unmeasured_by_minute), h.allocated_by_minute)) AS used,
+            quantilesExactArray(0.5, 0.95)(arrayFilter(allocated -> (allocated > 0), h.allocated_by_minute)) AS allocated
+        FROM hours AS h
+        GROUP BY
+            day,
+            team,
+            model,
+            endpoint,
+            pool,
+            gpu_model
+    )
+SELECT
+    day,
+    if(d.team = '', 'unattributed', d.team) AS team,
+    model,
+    endpoint,
+    pool,
+    gpu_model,
+    if(mem_known, d.mem_min, NULL) AS mem_mib_min,
+    if(mem_known, greatest(least((d.mem[1]) + 8, d.mem_max), d.mem_min), NULL) AS mem_mib_p50,
+    if(mem_known, greatest(least((d.mem[2]) + 8, d.mem_max), d.mem_min), NULL) AS mem_mib_p95,
+    if(mem_known, greatest(least((d.mem[3]) + 8, d.mem_max), d.mem_min), NULL) AS mem_mib_p99,
+    if(mem_known, d.mem_max, NULL) AS mem_mib_max,
+    if(sm_known, d.sm_min, NULL) AS sm_pct_min,
+    if(sm_known, d.sm[1], NULL) AS sm_pct_p50,
+    if(sm_known, d.sm[2], NULL) AS sm_pct_p95,
+    if(sm_known, d.sm[3], NULL) AS sm_pct_p99,
+    if(sm_known, d.sm_max, NULL) AS sm_pct_max,
+    (d.used[1]) / 60000 AS used_gpus_p50,
+    (d.used[2]) / 60000 AS used_gpus_p95,
+    (d.used[3]) / 60000 AS used_gpus_max,
+    (d.allocated[1]) / 60000 AS allocated_gpus_p50,
+    (d.allocated[2]) / 60000 AS allocated_gpus_p95,
+    d.held / 3600000 AS held_gpu_hours,
+    d.unmeasured / 3600000 AS unmeasured_gpu_hours
+FROM days AS d;
+
+CREATE TABLE rolled_hours
+(
+    `hour` DateTime('UTC') COMMENT 'Start of the hour',
+    `computed_at` DateTime64(6, 'UTC') COMMENT 'Version of the hour that counts: when its computation began, by the clock of ClickHouse',
+    `rolled_at` DateTime64(6, 'UTC') COMMENT 'When the latest roll-up of the hour began; later than computed_at if it had to keep the version'
+)
+ENGINE = ReplacingMergeTree(rolled_at)
+ORDER BY hour
+SETTINGS index_granularity = 8192
+COMMENT 'Which version of each rolled-up hour counts: the newest.';
+
+CREATE TABLE schema_migrations
+(
+    `name` String COMMENT 'File name of the migration; "views" stands for all views together',
+    `checksum` String COMMENT 'SHA-256 of its text',
+    `applied_at` DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'When it was applied'
+)
+ENGINE = ReplacingMergeTree(applied_at)
+ORDER BY name
+SETTINGS index_granularity = 8192
+COMMENT 'Migrations that this database has seen. Written by gpuledger migrate.';
+
+CREATE TABLE slos
+(
+    `team` LowCardinality(String) COMMENT 'Team that the endpoint belongs to',
+    `model` LowCardinality(String) COMMENT 'Model behind the endpoint; empty: any',
+    `endpoint` LowCardinality(String) COMMENT 'Endpoint',
+    `valid_from` DateTime('UTC') COMMENT 'From when on',
+    `latency_ms` UInt32 COMMENT 'Target of request latency, milliseconds',
+    `attainment_pct` Decimal(6, 3) COMMENT 'Share of requests that must be inside the target, percent',
+    `throughput_rps` Nullable(Float64) COMMENT 'Requests per second that must be served; NULL: not said',
+    `applied_at` DateTime64(6, 'UTC') COMMENT 'When this version was applied'
+)
+ENGINE = MergeTree
+ORDER BY (team, endpoint, model, valid_from, applied_at)
+SETTINGS index_granularity = 8192
+COMMENT 'Service level objectives per endpoint, every version that was applied.';
+
+CREATE TABLE touched_hours
+(
+    `hour` DateTime('UTC') COMMENT 'Start of an hour of which raw rows arrived',
+    `touched_at` DateTime64(6, 'UTC') COMMENT 'When the latest of them arrived, by the clock of ClickHouse'
+)
+ENGINE = ReplacingMergeTree(touched_at)
+ORDER BY hour
+SETTINGS index_granularity = 8192
+COMMENT 'Hours to roll up again: see rolled_hours.';
+
+CREATE VIEW unattributed_usage
+(
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
+    `host` LowCardinality(String) COMMENT 'Host',
+    `process_name` LowCardinality(String) COMMENT 'Command name; empty: granted and not running, or work that no listed process explains',
+    `user` LowCardinality(String) COMMENT 'User that the process runs as',
+    `pool` LowCardinality(String) COMMENT 'Pool that the work belongs to',
+    `gpus` UInt64 COMMENT 'GPUs or MIG instances that it was seen on',
+    `workloads` UInt64 COMMENT 'Workloads',
+    `example_workload` String COMMENT 'One of them',
+    `first_seen` DateTime('UTC') COMMENT 'First seen in the last 7 days',
+    `last_seen` DateTime('UTC') COMMENT 'Last seen',
+    `allocated_gpu_hours` Float64 COMMENT 'Held, or granted without a process, in the last 7 days, GPU-hours',
+    `busy_gpu_hours` Float64 COMMENT 'SMs busy in the last 7 days, GPU-hours',
+    `mem_mib_max` UInt32 COMMENT 'Most memory of one process, MiB'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'GPU work that no team stands for, in the last 7 days.'
+AS SELECT
+    w.cluster AS cluster,
+    w.host AS host,
+    w.process_name AS process_name,
+    w.user AS user,
+    w.pool AS pool,
+    uniqExact(w.gpu) AS gpus,
+    uniqExact(w.workload_kind, w.workload) AS workloads,
+    argMax(w.workload, w.last_seen) AS example_workload,
+    min(w.first_seen) AS first_seen,
+    max(w.last_seen) AS last_seen,
+    sum(w.held_ms + w.unheld_ms) / 3600000 AS allocated_gpu_hours,
+    sum(w.busy_ms) / 3600000 AS busy_gpu_hours,
+    max(w.mem_mib_max) AS mem_mib_max
+FROM workload_hourly AS w
+WHERE (w.team = '') AND (w.hour >= ((
+    SELECT max(hour)
+    FROM rolled_hours
+) - toIntervalDay(7)))
+GROUP BY
+    cluster,
+    host,
+    process_name,
+    user,
+    pool;
+
+CREATE VIEW usage_by_request
+(
+    `hour` DateTime('UTC') COMMENT 'Start of the hour',
+    `request_group` UInt64 COMMENT 'Requests that the usage belongs to, 0 if nobody asked for it',
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the hosts',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs belong to',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    `model` LowCardinality(String) COMMENT 'Owner: model',
+    `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case',
+    `held_ms` UInt64 COMMENT 'Time held, milliseconds of a whole GPU',
+    `unheld_ms` UInt64 COMMENT 'Time granted without a process, milliseconds of a whole GPU',
+    `active_ms` UInt64 COMMENT 'Time held in windows with SM time, milliseconds of a whole GPU',
+    `busy_ms` UInt64 COMMENT 'SM-busy time, milliseconds of a whole GPU',
+    `unmeasured_ms` UInt64 COMMENT 'Time held of which nobody knows whether the SMs were busy, milliseconds of a whole GPU',
+    `active_gpu_ms_by_minute` Array(UInt64) COMMENT '60 values, one a minute: active_ms of it',
+    `unmeasured_gpu_ms_by_minute` Array(UInt64) COMMENT '60 values, one a minute: unmeasured_ms of it',
+    `allocated_gpu_ms_by_minute` Array(UInt64) COMMENT '60 values, one a minute: held_ms + unheld_ms of it',
+    `mem_mib_ms` UInt64 COMMENT 'GPU memory x time, MiB x milliseconds'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'Hourly usage with the kind of capacity request it belongs to.'
+AS WITH
+    fitting AS
+    (
+        SELECT
+            o.team AS team,
+            o.pool AS pool,
+            o.model AS model,
+            o.endpoint AS endpoint,
+            o.use_case AS use_case,
+            o.gpu_model AS gpu_model,
+            arrayMap(ranked -> (ranked.2), arrayReverseSort(groupArray((((((g.endpoint != '') + (g.model != '')) + (g.use_case != '')) + (g.gpu_model != ''), g.endpoint != '', g.model != '', g.use_case != '', length(g.gpu_model)), g.request_group)))) AS request_groups
+        FROM
+        (
+            SELECT DISTINCT
+                team,
+                pool,
+                model,
+                endpoint,
+                use_case,
+                gpu_model
+            FROM usage_hourly_versions
+        ) AS o
+        INNER JOIN
+        (
+            SELECT DISTINCT
+                request_group,
+                team,
+                pool,
+                model,
+                endpoint,
+                use_case,
+                lowerUTF8(gpu_model) AS gpu_model
+            FROM requests_in_force
+        ) AS g ON (g.team = o.team) AND (g.pool = o.pool)
+        WHERE (g.model IN ('', o.model)) AND (g.endpoint IN ('', o.endpoint)) AND (g.use_case IN ('', o.use_case)) AND ((g.gpu_model = '') OR (positionUTF8(lowerUTF8(o.gpu_model), g.gpu_model) > 0))
+        GROUP BY
+            team,
+            pool,
+            model,
+            endpoint,
+            use_case,
+            gpu_model
+    ),
+    in_force AS
+    (
+        SELECT
+            hour,
+            groupUniqArray(request_group) AS request_groups
+        FROM requested_hourly
+        GROUP BY hour
+    )
+SELECT
+    u.hour AS hour,
+    arrayFirst(candidate -> has(i.request_groups, candidate), f.request_groups) AS request_group,
+    u.cluster AS cluster,
+    u.host_pool AS host_pool,
+    u.gpu_model AS gpu_model,
+    u.pool AS pool,
+    u.team AS team,
+    u.model AS model,
+    u.endpoint AS endpoint,
+    u.use_case AS use_case,
+    u.held_ms AS held_ms,
+    u.unheld_ms AS unheld_ms,
+    u.active_ms AS active_ms,
+    u.busy_ms AS busy_ms,
+    u.unmeasured_ms AS unmeasured_ms,
+    u.active_gpu_ms_by_minute AS active_gpu_ms_by_minute,
+    u.unmeasured_gpu_ms_by_minute AS unmeasured_gpu_ms_by_minute,
+    u.allocated_gpu_ms_by_minute AS allocated_gpu_ms_by_minute,
+    u.mem_mib_ms AS mem_mib_ms
+FROM usage_hourly AS u
+LEFT JOIN fitting AS f ON (f.team = u.team) AND (f.pool = u.pool) AND (f.model = u.model) AND (f.endpoint = u.endpoint) AND (f.use_case = u.use_case) AND (f.gpu_model = u.gpu_model)
+LEFT JOIN in_force AS i ON i.hour = u.hour;
+
+CREATE VIEW usage_hourly
+(
+    `hour` DateTime('UTC') COMMENT 'Start of the hour',
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the hosts',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs belong to',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    `model` LowCardinality(String) COMMENT 'Owner: model',
+    `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case',
+    `held_ms` UInt64 COMMENT 'Time held, milliseconds of a whole GPU',
+    `unheld_ms` UInt64 COMMENT 'Time granted without a process, milliseconds of a whole GPU',
+    `active_ms` UInt64 COMMENT 'Time held in windows with SM time, milliseconds of a whole GPU',
+    `busy_ms` UInt64 COMMENT 'SM-busy time, milliseconds of a whole GPU',
+    `unmeasured_ms` UInt64 COMMENT 'Time held of which nobody knows whether the SMs were busy, milliseconds of a whole GPU',
+    `active_gpu_ms_by_minute` Array(UInt64) COMMENT '60 values, one a minute: active_ms of it; by 60,000 the mean number of active GPUs',
+    `unmeasured_gpu_ms_by_minute` Array(UInt64) COMMENT '60 values, one a minute: unmeasured_ms of it',
+    `allocated_gpu_ms_by_minute` Array(UInt64) COMMENT '60 values, one a minute: held_ms + unheld_ms of it; by 60,000 the mean number of allocated GPUs',
+    `sm_pct_max` UInt8 COMMENT 'Highest SM use sampled, percent',
+    `sm_pct_histogram` Map(UInt8, UInt64) COMMENT 'SM use of one GPU in one window, percent of a whole GPU -> milliseconds of presence; unmeasured time is left out',
+    `mem_known_ms` UInt64 COMMENT 'Presence on GPUs, memory known, milliseconds, not divided among sharers',
+    `mem_mib_ms` UInt64 COMMENT 'GPU memory x time, MiB x milliseconds',
+    `mem_mib_min` UInt32 COMMENT 'Least memory on one GPU, mean of a window, MiB; 0 if memory was never known',
+    `mem_mib_max` UInt32 COMMENT 'Most memory on one GPU at any tick, MiB; 0 if memory was never known',
+    `mem_mib_histogram` Map(UInt32, UInt64) COMMENT 'Memory on one GPU, mean of a window, in steps of 16 MiB (the lower edge) -> milliseconds of presence'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'What each owner held and used, by hour. Sums of milliseconds of whole GPUs, see docs/books.md.'
+AS SELECT
+    hour,
+    cluster,
+    host_pool,
+    gpu_model,
+    pool,
+    team,
+    model,
+    endpoint,
+    use_case,
+    held_ms,
+    unheld_ms,
+    active_ms,
+    busy_ms,
+    unmeasured_ms,
+    active_gpu_ms_by_minute,
+    unmeasured_gpu_ms_by_minute,
+    allocated_gpu_ms_by_minute,
+    sm_pct_max,
+    sm_pct_histogram,
+    mem_known_ms,
+    mem_mib_ms,
+    mem_mib_min,
+    mem_mib_max,
+    mem_mib_histogram
+FROM usage_hourly_versions
+FINAL
+WHERE (hour, computed_at) IN (
+    SELECT
+        hour,
+        argMax(computed_at, rolled_at)
+    FROM rolled_hours
+    GROUP BY hour
+);
+
+CREATE TABLE usage_hourly_versions
+(
+    `hour` DateTime('UTC') COMMENT 'Start of the hour' CODEC(DoubleDelta, ZSTD(1)),
+    `computed_at` DateTime64(6, 'UTC') COMMENT 'Version of the hour' CODEC(DoubleDelta, ZSTD(1)),
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the hosts',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs belong to',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    `model` LowCardinality(String) COMMENT 'Owner: model',
+    `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case',
+    `held_ms` UInt64 COMMENT 'Time held, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `unheld_ms` UInt64 COMMENT 'Time granted without a process, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `active_ms` UInt64 COMMENT 'Time held in windows with SM time, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `busy_ms` UInt64 COMMENT 'SM-busy time, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `unmeasured_ms` UInt64 COMMENT 'Time held of which nobody knows whether the SMs were busy, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `active_gpu_ms_by_minute` Array(UInt64) COMMENT '60 values, one a minute: active_ms of it; by 60,000 the mean number of active GPUs' CODEC(T64, ZSTD(1)),
+    `unmeasured_gpu_ms_by_minute` Array(UInt64) COMMENT '60 values, one a minute: unmeasured_ms of it' CODEC(T64, ZSTD(1)),
+    `allocated_gpu_ms_by_minute` Array(UInt64) COMMENT '60 values, one a minute: held_ms + unheld_ms of it; by 60,000 the mean number of allocated GPUs' CODEC(T64, ZSTD(1)),
+    `sm_pct_max` UInt8 COMMENT 'Highest SM use sampled, percent' CODEC(ZSTD(1)),
+    `sm_pct_histogram` Map(UInt8, UInt64) COMMENT 'SM use of one GPU in one window, percent of a whole GPU -> milliseconds of presence; unmeasured time is left out' CODEC(ZSTD(1)),
+    `mem_known_ms` UInt64 COMMENT 'Presence on GPUs, memory known, milliseconds, not divided among sharers' CODEC(T64, ZSTD(1)),
+    `mem_mib_ms` UInt64 COMMENT 'GPU memory x time, MiB x milliseconds' CODEC(T64, ZSTD(1)),
+    `mem_mib_min` UInt32 COMMENT 'Least memory on one GPU, mean of a window, MiB; 0 if memory was never known' CODEC(T64, ZSTD(1)),
+    `mem_mib_max` UInt32 COMMENT 'Most memory on one GPU at any tick, MiB; 0 if memory was never known' CODEC(T64, ZSTD(1)),
+    `mem_mib_histogram` Map(UInt32, UInt64) COMMENT 'Memory on one GPU, mean of a window, in steps of 16 MiB (the lower edge) -> milliseconds of presence' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(hour)
+ORDER BY (hour, computed_at, pool, team, model, endpoint, use_case, gpu_model, cluster, host_pool)
+SETTINGS index_granularity = 8192
+COMMENT 'What each owner held and used, by hour, all versions. Read usage_hourly instead.';
+
+CREATE VIEW waste_by_model
+(
+    `day` Date COMMENT 'Day, UTC',
+    `team` LowCardinality(String) COMMENT 'Team; unattributed: nobody said',
+    `model` LowCardinality(String) COMMENT 'Model; empty: not said, or requested for any',
+    `requested_gpu_hours` Float64 COMMENT 'Asked for by approved requests, GPU-hours',
+    `allocated_gpu_hours` Float64 COMMENT 'Held, or granted without a process, GPU-hours',
+    `active_gpu_hours` Float64 COMMENT 'Held in windows with SM time: used, GPU-hours',
+    `busy_gpu_hours` Float64 COMMENT 'SMs busy, GPU-hours',
+    `unmeasured_gpu_hours` Float64 COMMENT 'Held, and nobody can say whether the SMs were busy, GPU-hours',
+    `unclaimed_gpu_hours` Float64 COMMENT 'Waste: requested and not allocated, GPU-hours',
+    `idle_gpu_hours` Float64 COMMENT 'Waste: allocated in windows without SM time, GPU-hours',
+    `underused_gpu_hours` Float64 COMMENT 'Waste: active and not busy, GPU-hours',
+    `waste_gpu_hours` Float64 COMMENT 'Unclaimed + idle + underused, GPU-hours',
+    `requested_gib_hours` Float64 COMMENT 'Memory of the requested GPUs, GiB-hours; 0 where the GPU model is not known',
+    `allocated_gib_hours` Float64 COMMENT 'Memory of the allocated GPUs, GiB-hours',
+    `used_gib_hours` Float64 COMMENT 'Memory that processes used, GiB-hours',
+    `allocated_usd` Nullable(Float64) COMMENT 'Price of what was allocated, USD; NULL: no price known',
+    `waste_usd` Nullable(Float64) COMMENT 'Price of the waste, USD; NULL: no price known, then see unpriced_waste_gpu_hours',
+    `unpriced_waste_gpu_hours` Float64 COMMENT 'Waste that waste_usd leaves out because no price is known, GPU-hours'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'Requested against used, by day and model. Units are in the column names; see docs/books.md.'
+AS SELECT
+    toDate(l.hour) AS day,
+    team,
+    model,
+    sum(l.requested_gpu_hours) AS requested_gpu_hours,
+    sum(l.allocated_gpu_hours) AS allocated_gpu_hours,
+    sum(l.active_gpu_hours) AS active_gpu_hours,
+    sum(l.busy_gpu_hours) AS busy_gpu_hours,
+    sum(l.unmeasured_gpu_hours) AS unmeasured_gpu_hours,
+    sum(l.unclaimed_gpu_hours) AS unclaimed_gpu_hours,
+    sum(l.idle_gpu_hours) AS idle_gpu_hours,
+    sum(l.underused_gpu_hours) AS underused_gpu_hours,
+    sum(l.waste_gpu_hours) AS waste_gpu_hours,
+    sum(l.requested_gib_hours) AS requested_gib_hours,
+    sum(l.allocated_gib_hours) AS allocated_gib_hours,
+    sum(l.used_gib_hours) AS used_gib_hours,
+    sum(l.allocated_usd) AS allocated_usd,
+    sum(l.waste_usd) AS waste_usd,
+    sum(l.unpriced_waste_gpu_hours) AS unpriced_waste_gpu_hours
+FROM ledger_hourly AS l
+GROUP BY
+    day,
+    team,
+    model;
+
+CREATE VIEW waste_by_team
+(
+    `day` Date COMMENT 'Day, UTC',
+    `team` LowCardinality(String) COMMENT 'Team; unattributed: nobody said',
+    `requested_gpu_hours` Float64 COMMENT 'Asked for by approved requests, GPU-hours',
+    `allocated_gpu_hours` Float64 COMMENT 'Held, or granted without a process, GPU-hours',
+    `active_gpu_hours` Float64 COMMENT 'Held in windows with SM time: used, GPU-hours',
+    `busy_gpu_hours` Float64 COMMENT 'SMs busy, GPU-hours',
+    `unmeasured_gpu_hours` Float64 COMMENT 'Held, and nobody can say whether the SMs were busy, GPU-hours',
+    `unclaimed_gpu_hours` Float64 COMMENT 'Waste: requested and not allocated, GPU-hours',
+    `idle_gpu_hours` Float64 COMMENT 'Waste: allocated in windows without SM time, GPU-hours',
+    `underused_gpu_hours` Float64 COMMENT 'Waste: active and not busy, GPU-hours',
+    `waste_gpu_hours` Float64 COMMENT 'Unclaimed + idle + underused, GPU-hours',
+    `requested_gib_hours` Float64 COMMENT 'Memory of the requested GPUs, GiB-hours; 0 where the GPU model is not known',
+    `allocated_gib_hours` Float64 COMMENT 'Memory of the allocated GPUs, GiB-hours',
+    `used_gib_hours` Float64 COMMENT 'Memory that processes used, GiB-hours',
+    `allocated_usd` Nullable(Float64) COMMENT 'Price of what was allocated, USD; NULL: no price known',
+    `waste_usd` Nullable(Float64) COMMENT 'Price of the waste, USD; NULL: no price known, then see unpriced_waste_gpu_hours',
+    `unpriced_waste_gpu_hours` Float64 COMMENT 'Waste that waste_usd leaves out because no price is known, GPU-hours'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'Requested against used, by day and team. Units are in the column names; see docs/books.md.'
+AS SELECT
+    toDate(l.hour) AS day,
+    team,
+    sum(l.requested_gpu_hours) AS requested_gpu_hours,
+    sum(l.allocated_gpu_hours) AS allocated_gpu_hours,
+    sum(l.active_gpu_hours) AS active_gpu_hours,
+    sum(l.busy_gpu_hours) AS busy_gpu_hours,
+    sum(l.unmeasured_gpu_hours) AS unmeasured_gpu_hours,
+    sum(l.unclaimed_gpu_hours) AS unclaimed_gpu_hours,
+    sum(l.idle_gpu_hours) AS idle_gpu_hours,
+    sum(l.underused_gpu_hours) AS underused_gpu_hours,
+    sum(l.waste_gpu_hours) AS waste_gpu_hours,
+    sum(l.requested_gib_hours) AS requested_gib_hours,
+    sum(l.allocated_gib_hours) AS allocated_gib_hours,
+    sum(l.used_gib_hours) AS used_gib_hours,
+    sum(l.allocated_usd) AS allocated_usd,
+    sum(l.waste_usd) AS waste_usd,
+    sum(l.unpriced_waste_gpu_hours) AS unpriced_waste_gpu_hours
+FROM ledger_hourly AS l
+GROUP BY
+    day,
+    team;
+
+CREATE VIEW workload_hourly
+(
+    `hour` DateTime('UTC') COMMENT 'Start of the hour',
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
+    `host` LowCardinality(String) COMMENT 'Host',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPU belongs to',
+    `gpu` LowCardinality(String) COMMENT 'UUID of the GPU or MIG instance',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    `model` LowCardinality(String) COMMENT 'Owner: model',
+    `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case',
+    `workload_kind` LowCardinality(String) COMMENT 'process, container, pod, slurm_job or unit',
+    `workload` String COMMENT 'Name of the workload, unique on its host',
+    `process_name` LowCardinality(String) COMMENT 'Command name, kept where the work has no team; else empty',
+    `user` LowCardinality(String) COMMENT 'User, kept where the work has no team; else empty',
+    `first_seen` DateTime('UTC') COMMENT 'Start of its first window in the hour',
+    `last_seen` DateTime('UTC') COMMENT 'End of its last window in the hour',
+    `last_worked` DateTime('UTC') COMMENT 'End of the last window in which it had SM time or none could tell; 1970-01-01 if none',
+    `held_ms` UInt64 COMMENT 'Time held, milliseconds of a whole GPU',
+    `unheld_ms` UInt64 COMMENT 'Time granted without a process, milliseconds of a whole GPU',
+    `active_ms` UInt64 COMMENT 'Time held in windows with SM time, milliseconds of a whole GPU',
+    `busy_ms` UInt64 COMMENT 'SM-busy time, milliseconds of a whole GPU',
+    `unmeasured_ms` UInt64 COMMENT 'Time held of which nobody knows whether the SMs were busy, milliseconds of a whole GPU',
+    `idle_after_work_ms` UInt64 COMMENT 'Idle time after last_worked, milliseconds of a whole GPU',
+    `mem_mib_max` UInt32 COMMENT 'Most memory of one of its processes, MiB'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'What each workload held and used on each GPU, by hour. Sums of milliseconds of whole GPUs.'
+AS SELECT
+    hour,
+    cluster,
+    host,
+    host_pool,
+    gpu,
+    gpu_model,
+    pool,
+    team,
+    model,
+    endpoint,
+    use_case,
+    workload_kind,
+    workload,
+    process_name,
+    user,
+    first_seen,
+    last_seen,
+    last_worked,
+    held_ms,
+    unheld_ms,
+    active_ms,
+    busy_ms,
+    unmeasured_ms,
+    idle_after_work_ms,
+    mem_mib_max
+FROM workload_hourly_versions
+FINAL
+WHERE (hour, computed_at) IN (
+    SELECT
+        hour,
+        argMax(computed_at, rolled_at)
+    FROM rolled_hours
+    GROUP BY hour
+);
+
+CREATE TABLE workload_hourly_versions
+(
+    `hour` DateTime('UTC') COMMENT 'Start of the hour' CODEC(DoubleDelta, ZSTD(1)),
+    `computed_at` DateTime64(6, 'UTC') COMMENT 'Version of the hour' CODEC(DoubleDelta, ZSTD(1)),
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
+    `host` LowCardinality(String) COMMENT 'Host',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPU belongs to',
+    `gpu` LowCardinality(String) COMMENT 'UUID of the GPU or MIG instance',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    `model` LowCardinality(String) COMMENT 'Owner: model',
+    `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case',
+    `workload_kind` LowCardinality(String) COMMENT 'process, container, pod, slurm_job or unit',
+    `workload` String COMMENT 'Name of the workload, unique on its host' CODEC(ZSTD(1)),
+    `process_name` LowCardinality(String) COMMENT 'Command name, kept where the work has no team; else empty',
+    `user` LowCardinality(String) COMMENT 'User, kept where the work has no team; else empty',
+    `first_seen` DateTime('UTC') COMMENT 'Start of its first window in the hour',
+    `last_seen` DateTime('UTC') COMMENT 'End of its last window in the hour',
+    `last_worked` DateTime('UTC') COMMENT 'End of the last window in which it had SM time or none could tell; 1970-01-01 if none',
+    `held_ms` UInt64 COMMENT 'Time held, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `unheld_ms` UInt64 COMMENT 'Time granted without a process, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `active_ms` UInt64 COMMENT 'Time held in windows with SM time, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `busy_ms` UInt64 COMMENT 'SM-busy time, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `unmeasured_ms` UInt64 COMMENT 'Time held of which nobody knows whether the SMs were busy, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `idle_after_work_ms` UInt64 COMMENT 'Idle time after last_worked, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `mem_mib_max` UInt32 COMMENT 'Most memory of one of its processes, MiB' CODEC(T64, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(hour)
+ORDER BY (hour, computed_at, cluster, host, gpu, workload_kind, workload, pool, team, model, endpoint, use_case, process_name, user, host_pool, gpu_model)
+SETTINGS index_granularity = 8192
+COMMENT 'What each workload held and used on each GPU, by hour, all versions. Read workload_hourly instead.';
+
