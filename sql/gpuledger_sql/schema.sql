@@ -144,6 +144,7 @@ CREATE TABLE capacity_requests
 (
     `id` String COMMENT 'Name of the request, chosen by its owner',
     `applied_at` DateTime64(6, 'UTC') COMMENT 'When this version was applied; it counts from then on, the first version from its own start',
+    `request_group` UInt64 MATERIALIZED cityHash64(team, pool, model, endpoint, use_case, lowerUTF8(gpu_model)) COMMENT 'Same for requests that ask for the same',
     `team` LowCardinality(String) COMMENT 'Who asks',
     `model` LowCardinality(String) COMMENT 'For which model; empty: any',
     `endpoint` LowCardinality(String) COMMENT 'For which endpoint; empty: any',
@@ -1099,7 +1100,7 @@ AS WITH
         CROSS JOIN
         (
             SELECT DISTINCT pool
-            FROM requests_in_force
+            FROM capacity_requests
         ) AS r
         WHERE r.pool NOT IN (
             SELECT host_pool
@@ -1266,7 +1267,7 @@ SELECT
     any(r.gpu_model) AS gpu_model,
     if(uniqExactIf(f.cluster, fits) = 1, anyIf(f.cluster, fits), '') AS fleet_cluster,
     if(uniqExactIf(f.gpu_model, fits) = 1, anyIf(f.gpu_model, fits), any(r.gpu_model)) AS fleet_gpu_model
-FROM requests_in_force AS r
+FROM capacity_requests AS r
 LEFT JOIN fleet AS f ON f.host_pool = r.pool
 GROUP BY
     request_group,
@@ -1444,6 +1445,7 @@ AS WITH
         SELECT
             id,
             applied_at,
+            request_group,
             team,
             pool,
             model,
@@ -1461,7 +1463,7 @@ AS WITH
     )
 SELECT
     id,
-    cityHash64(team, pool, model, endpoint, use_case, lowerUTF8(gpu_model)) AS request_group,
+    request_group,
     team,
     pool,
     model,
@@ -1738,7 +1740,7 @@ AS WITH
                 endpoint,
                 use_case,
                 lowerUTF8(gpu_model) AS gpu_model
-            FROM requests_in_force
+            FROM capacity_requests
         ) AS g ON (g.team = o.team) AND (g.pool = o.pool)
         WHERE (g.model IN ('', o.model)) AND (g.endpoint IN ('', o.endpoint)) AND (g.use_case IN ('', o.use_case)) AND ((g.gpu_model = '') OR (positionUTF8(lowerUTF8(o.gpu_model), g.gpu_model) > 0))
         GROUP BY

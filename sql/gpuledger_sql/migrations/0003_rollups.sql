@@ -104,3 +104,8 @@ ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(hour)
 ORDER BY (hour, computed_at, cluster, host, gpu, workload_kind, workload, pool, team, model, endpoint, use_case, process_name, user, host_pool, gpu_model)
 COMMENT 'What each workload held and used on each GPU, by hour, all versions. Read workload_hourly instead.';
+
+ALTER TABLE capacity_requests
+    ADD COLUMN IF NOT EXISTS request_group UInt64
+    MATERIALIZED cityHash64(team, pool, model, endpoint, use_case, lowerUTF8(gpu_model))
+    COMMENT 'Same for requests that ask for the same' AFTER applied_at;

@@ -19,8 +19,8 @@ WITH
     versions AS
     (
         SELECT
-            id, applied_at, team, pool, model, endpoint, use_case, gpu_model, gpus,
-            requested_from, requested_until, status,
+            id, applied_at, request_group, team, pool, model, endpoint, use_case, gpu_model,
+            gpus, requested_from, requested_until, status,
             row_number() OVER history AS number,
             leadInFrame(toNullable(applied_at)) OVER history AS replaced_at
         FROM capacity_requests
@@ -31,7 +31,7 @@ WITH
     )
 SELECT
     id,
-    cityHash64(team, pool, model, endpoint, use_case, lowerUTF8(gpu_model)) AS request_group,
+    request_group,
     team, pool, model, endpoint, use_case, gpu_model,
     toFloat64(v.gpus) AS gpus,
     if(v.number = 1, v.requested_from, greatest(v.requested_from, toDateTime(v.applied_at, 'UTC'))) AS counts_from,

@@ -20,7 +20,7 @@ WITH
         UNION ALL
         SELECT g.host_pool, r.pool
         FROM gpu_pools AS g
-        CROSS JOIN (SELECT DISTINCT pool FROM requests_in_force) AS r
+        CROSS JOIN (SELECT DISTINCT pool FROM capacity_requests) AS r
         WHERE r.pool NOT IN (SELECT host_pool FROM gpu_pools)
     )
 SELECT

@@ -26,7 +26,7 @@ SELECT
     any(r.gpu_model) AS gpu_model,
     if(uniqExactIf(f.cluster, fits) = 1, anyIf(f.cluster, fits), '') AS fleet_cluster,
     if(uniqExactIf(f.gpu_model, fits) = 1, anyIf(f.gpu_model, fits), any(r.gpu_model)) AS fleet_gpu_model
-FROM requests_in_force AS r
+FROM capacity_requests AS r
 LEFT JOIN fleet AS f ON f.host_pool = r.pool
 GROUP BY request_group, team, pool, model, endpoint, use_case
 COMMENT 'Kinds of capacity requests, each matched to the fleet.'

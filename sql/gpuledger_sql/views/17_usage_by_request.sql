@@ -46,7 +46,7 @@ WITH
             SELECT DISTINCT
                 request_group, team, pool, model, endpoint, use_case,
                 lowerUTF8(gpu_model) AS gpu_model
-            FROM requests_in_force
+            FROM capacity_requests
         ) AS g ON g.team = o.team AND g.pool = o.pool
         WHERE g.model IN ('', o.model)
             AND g.endpoint IN ('', o.endpoint)
