@@ -14,6 +14,8 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
+from gpuledger_collector.rollup import Rollup
+
 Row = dict[str, Any]
 
 OwnerKey = tuple[datetime, str, str, str, str, str, str]
@@ -197,6 +199,14 @@ def grant(at: datetime, **given: Any) -> Row:
         "unheld_ms": 10_000,
     }
     return row | given
+
+
+def fill_an_hour(client: Client, **owner: Any) -> None:
+    """One GPU that one process holds for the whole of BASE's hour, rolled up."""
+    starts = [BASE + timedelta(seconds=10 * window) for window in range(360)]
+    insert(client, "gpu_usage_raw", [gpu(ts) for ts in starts])
+    insert(client, "process_usage_raw", [process(ts, **owner) for ts in starts])
+    Rollup(client, settle_s=0).run_once()
 
 
 def hour_of(row: Row) -> datetime:

@@ -25,6 +25,7 @@ from tests.ledger_fleet import (
     Fleet,
     Row,
     empty,
+    fill_an_hour,
     gpu,
     hour_of,
     insert,
@@ -192,11 +193,8 @@ def test_ledger_when_requests_are_any_then_requested_and_unclaimed_are_the_truth
 
 def filled(client: Client, *versions: Version, **owner: Any) -> None:
     """One GPU, used for a whole hour, beside these requests."""
-    starts = [BASE + timedelta(seconds=10 * window) for window in range(360)]
-    insert(client, "gpu_usage_raw", [gpu(ts) for ts in starts])
-    insert(client, "process_usage_raw", [process(ts, **owner) for ts in starts])
     insert(client, "capacity_requests", [v.row() for v in versions])
-    Rollup(client, settle_s=0).run_once()
+    fill_an_hour(client, **owner)
 
 
 @pytest.mark.parametrize(
@@ -285,32 +283,3 @@ def test_ledger_when_a_request_and_its_usage_have_one_key_then_they_share_a_row(
         " FROM ledger_hourly"
     ).result_rows
     assert rows == [(4.0, 1.0, 3.0, 3.5)]
-
-
-def test_waste_when_priced_then_the_most_specific_price_that_has_begun_counts(
-    client: Client,
-) -> None:
-    names = ("gpu_model", "pool", "priced_from", "usd_per_gpu_hour", "applied_at")
-    listed = [
-        ("", "", LONG_AGO, 1, LONG_AGO),
-        ("h100", "", LONG_AGO, 2, LONG_AGO),
-        ("h100", "production", LONG_AGO, 3, LONG_AGO),
-        ("h100", "production", LONG_AGO, 4, BASE),
-        ("H100 80GB", "", BASE + timedelta(hours=5), 9, LONG_AGO),
-        ("A100", "", LONG_AGO, 7, LONG_AGO),
-    ]
-    insert(client, "gpu_prices", [dict(zip(names, row, strict=True)) for row in listed])
-    filled(client)
-    rows = client.query(
-        "SELECT waste_gpu_hours, waste_usd, allocated_usd, unpriced_waste_gpu_hours"
-        " FROM waste_by_team"
-    ).result_rows
-    assert rows == [(0.5, 2.0, 4.0, 0.0)]
-
-
-def test_waste_when_no_price_is_known_then_it_says_so(client: Client) -> None:
-    filled(client)
-    rows = client.query(
-        "SELECT waste_usd, unpriced_waste_gpu_hours FROM waste_by_model"
-    ).result_rows
-    assert rows == [(None, 0.5)]

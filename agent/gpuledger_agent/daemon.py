@@ -187,7 +187,7 @@ class Daemon:
             boot_id=_boot_id(),
             driver_version=self.driver.state().version,
             labels=dict(config.labels),
-            gpus=[_wire_gpu(gpu) for gpu in self._gpus.values()],
+            gpus=[wire_gpu(gpu) for gpu in self._gpus.values()],
         )
 
     def _health(self, window: Window) -> HealthRow:
@@ -228,7 +228,8 @@ class Daemon:
         return round((self._stepped_s - before) * 1000)
 
 
-def _wire_gpu(gpu: GpuInfo) -> wire.Gpu:
+def wire_gpu(gpu: GpuInfo) -> wire.Gpu:
+    """A GPU as Hello introduces it."""
     return wire.Gpu(
         uuid=gpu.uuid,
         index=gpu.index,

@@ -34,9 +34,9 @@ def show(columns: Sequence[str], rows: Rows, form: str = "table", *, title: str 
             console().print(table(columns, rows, title))
 
 
-def console() -> Console:
-    """Where tables go. Not a terminal: as wide as the rows are, since nobody wraps for a pipe."""
-    return Console() if sys.stdout.isatty() else Console(width=400)
+def console(width: int = 400) -> Console:
+    """Where tables go; `width` is for pipes, where by default nothing is wrapped."""
+    return Console() if sys.stdout.isatty() else Console(width=width)
 
 
 def table(columns: Sequence[str], rows: Rows, title: str = "") -> Table:
@@ -47,6 +47,7 @@ def table(columns: Sequence[str], rows: Rows, title: str = "") -> Table:
         title_style="bold",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
+        collapse_padding=True,
     )
     for index, name in enumerate(columns):
         numeric = any(_is_number(row[index]) for row in rows)

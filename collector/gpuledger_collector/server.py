@@ -28,8 +28,9 @@ from gpuledger_proto.v1.telemetry_pb2_grpc import TelemetryServicer
 
 log = logging.getLogger(__name__)
 
-MAX_IN_FLIGHT = 8
-"""Batches of one agent that may be unanswered."""
+MAX_IN_FLIGHT = 64
+"""Batches of one agent that may be unanswered: with a write a second, so many windows a second of
+a backlog are drained. What all agents together may have in memory is bounded by the writer."""
 
 HELLO_S = 30.0
 """A stream that does not introduce itself in this time is ended."""

@@ -1,0 +1,89 @@
+"""Books on this machine: embedded ClickHouse and a collector, for `demo` and `up`."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from gpuledger_collector.serve import CollectorSettings, CollectorThread
+from gpuledger_collector.store.client import StoreConfig, StoreError, connect
+from gpuledger_collector.store.embedded import EmbeddedServer
+from gpuledger_collector.store.migrate import migrate
+
+
+_EXAMPLE = "SELECT * FROM waste_by_team FORMAT PrettyCompact"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalBooks:
+    """Where the books are, and where agents report to."""
+
+    store: StoreConfig
+    collector: str
+
+
+@contextmanager
+def local_books(
+    directory: Path, port: int, settings: CollectorSettings, *, any_port: bool
+) -> Iterator[LocalBooks]:
+    """Run ClickHouse on a directory and a collector in front of it.
+
+    If the port is taken, `any_port` takes another. Raises StoreError or ServeError.
+    """
+    server = _started(directory, port, any_port=any_port)
+    try:
+        store = StoreConfig(server.url)
+        with connect(store, create_database=True) as client:
+            migrate(client)
+        bound = replace(settings, store=store)
+        with CollectorThread(bound) as collector:
+            yield LocalBooks(store, collector.address)
+    finally:
+        server.stop()
+
+
+def _started(directory: Path, port: int, *, any_port: bool) -> EmbeddedServer:
+    server = EmbeddedServer(directory, port)
+    try:
+        server.start()
+    except StoreError:
+        if not any_port or not port:
+            raise
+        server = EmbeddedServer(directory)
+        server.start()
+    return server
+
+
+def say_where(books: LocalBooks, lead: str) -> None:
+    """Print how to ask these books in SQL."""
+    flag = "" if books.store.url.endswith(":8123") else f" --clickhouse-url {books.store.url}"
+    click.echo(
+        f"{lead} Ask for yourself, here or in Grafana, or end with Ctrl-C:\n"
+        f'  gpuledger query{flag} "SELECT * FROM request_review"\n'
+        f"  curl '{books.store.url}/?database={books.store.database}' -d"
+        f' "{_EXAMPLE}"'
+    )
+
+
+@contextmanager
+def until_signal() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts."""
+    stop = threading.Event()
+
+    def end(number: int, _: object) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
