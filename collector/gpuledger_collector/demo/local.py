@@ -16,8 +16,8 @@ from gpuledger_collector.store.client import StoreConfig, StoreError, connect
 from gpuledger_collector.store.embedded import EmbeddedServer
 from gpuledger_collector.store.migrate import migrate
 
-
-_EXAMPLE = "SELECT * FROM waste_by_team FORMAT PrettyCompact"
+_REVIEW = "SELECT * FROM request_review"
+_WASTE = "SELECT * FROM waste_by_team FORMAT PrettyCompact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +63,10 @@ def _started(directory: Path, port: int, *, any_port: bool) -> EmbeddedServer:
 def say_where(books: LocalBooks, lead: str) -> None:
     """Print how to ask these books in SQL."""
     flag = "" if books.store.url.endswith(":8123") else f" --clickhouse-url {books.store.url}"
-    click.echo(
-        f"{lead} Ask for yourself, here or in Grafana, or end with Ctrl-C:\n"
-        f'  gpuledger query{flag} "SELECT * FROM request_review"\n'
-        f"  curl '{books.store.url}/?database={books.store.database}' -d"
-        f' "{_EXAMPLE}"'
-    )
+    address = f"{books.store.url}/?database={books.store.database}"
+    click.echo(f"{lead} Ask for yourself, here or in Grafana, or end with Ctrl-C:")
+    click.echo(f'  gpuledger query{flag} "{_REVIEW}"')
+    click.echo(f"  curl '{address}' -d \"{_WASTE}\"")
 
 
 @contextmanager
