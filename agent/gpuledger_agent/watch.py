@@ -23,6 +23,10 @@ REOPEN_S = 10.0
 HUNG_S = 5.0
 """A call that takes longer than this, and than three ticks, counts as hung."""
 
+TURNS = 32
+"""GPUs are read one after the other, in the first half of a tick. Threads that all read at once
+spend as much time handing over the interpreter lock at every call as on the calls."""
+
 
 @dataclass(slots=True)
 class WatchCounters:
@@ -64,6 +68,7 @@ class GpuWatch:
         self._driver_changed = driver_changed
         self._clock = clock
         self._tick_s = tick_s
+        self._turn_s = index % TURNS * tick_s / (2 * TURNS)
         self._stop = threading.Event()
         self._state = _State()
         self._once = Once(log)
@@ -160,6 +165,6 @@ class GpuWatch:
         )
 
     def _until_next_tick(self) -> float:
-        """Seconds to the next multiple of the tick: all agents and GPUs sample together."""
-        now = self._clock.now()
+        """Seconds to the next multiple of the tick, and this GPU's turn after it."""
+        now = self._clock.now() - self._turn_s
         return max((math.floor(now / self._tick_s) + 1) * self._tick_s - now, 0.001)

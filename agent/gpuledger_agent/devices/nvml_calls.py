@@ -1,15 +1,16 @@
 """NVML calls that nvidia-ml-py makes too slowly or wrongly, by the same C structures.
 
 Its wrappers ask for the size first, take any answer but "insufficient size" for an error (success
-included), and copy every entry into an object. Here a buffer is kept per device and handed over at
-once; it grows when the driver says so.
+included), and copy every entry into an object, whose fields they then look at one by one for
+bytes to decode. Here a buffer is kept per device and handed over at once; it grows when the driver
+says so.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator, Sequence
-from ctypes import byref, c_uint, c_ulonglong
+from ctypes import Structure, byref, c_uint, c_ulonglong
 from typing import Any
 
 import pynvml as nv
@@ -28,6 +29,18 @@ LISTS = (
 
 VERSIONS = ("_v3", "_v2")
 """Of the lists above; the structure is the same. _v3 came with driver 510."""
+
+
+def _plain(structure: type[Structure]) -> Any:
+    """The same C structure without nvidia-ml-py's hook on every access to a field."""
+    return type(structure.__name__, (Structure,), {"_fields_": structure._fields_})
+
+
+_Process = _plain(nv.c_nvmlProcessInfo_v2_t)
+_OldProcessSample = _plain(nv.c_nvmlProcessUtilizationSample_t)
+_ProcessSample = _plain(nv.c_nvmlProcessUtilizationInfo_v1_t)
+_DeviceSample = _plain(nv.c_nvmlSample_t)
+_PROCESS_SAMPLES = ctypes.POINTER(nv.c_nvmlProcessUtilizationInfo_v1_t)
 
 
 def function(names: Sequence[str]) -> Any:
@@ -52,7 +65,7 @@ class ProcessList:
     def __init__(self, name: str) -> None:
         self._call = function([name + version for version in VERSIONS])
         self._room = 32
-        self._array = (nv.c_nvmlProcessInfo_v2_t * self._room)()
+        self._array = (_Process * self._room)()
         self._count = c_uint(0)
 
     def read(self, handle: Any) -> Iterator[tuple[int, int | None]]:
@@ -63,7 +76,7 @@ class ProcessList:
             if code != nv.NVML_ERROR_INSUFFICIENT_SIZE or self._room >= MAX_ENTRIES:
                 break
             self._room = min(max(self._count.value, self._room) * GROWTH, MAX_ENTRIES)
-            self._array = (nv.c_nvmlProcessInfo_v2_t * self._room)()
+            self._array = (_Process * self._room)()
         check(code)
         for entry in self._array[: min(self._count.value, self._room)]:
             memory = entry.usedGpuMemory
@@ -81,12 +94,7 @@ class ProcessSamples:
 
     def _allocate(self, room: int) -> None:
         self._room = room
-        one = (
-            nv.c_nvmlProcessUtilizationInfo_v1_t
-            if self._newer
-            else nv.c_nvmlProcessUtilizationSample_t
-        )
-        self._array = (one * room)()
+        self._array = ((_ProcessSample if self._newer else _OldProcessSample) * room)()
         self._count = c_uint(0)
         self._info = nv.c_nvmlProcessesUtilizationInfo_v1_t()
 
@@ -116,7 +124,7 @@ class ProcessSamples:
         info.version = nv.ProcessesUtilizationInfo_v1
         info.processSamplesCount = self._room
         info.lastSeenTimeStamp = since_us
-        info.procUtilArray = self._array
+        info.procUtilArray = ctypes.cast(self._array, _PROCESS_SAMPLES)
         return self._call(handle, byref(info)), info.processSamplesCount
 
 
@@ -130,7 +138,7 @@ class DeviceSamples:
         kind = c_uint(nv.NVML_GPU_UTILIZATION_SAMPLES)
         check(self._call(handle, kind, c_ulonglong(0), byref(self._type), byref(self._count), None))
         self._room = min(max(self._count.value, 128), MAX_ENTRIES)
-        self._array = (nv.c_nvmlSample_t * self._room)()
+        self._array = (_DeviceSample * self._room)()
 
     def read(self, handle: Any, since_us: int) -> Iterator[tuple[int, int]]:
         """Timestamp in microseconds since the epoch, and percent; nothing new is no error.

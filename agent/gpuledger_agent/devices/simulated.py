@@ -21,8 +21,8 @@ from gpuledger_agent.devices.base import (
 from gpuledger_agent.processes import ProcessFacts
 from gpuledger_agent.records import ProcessKey
 
-Course = Callable[[float], float]
-"""A figure over time: seconds since the epoch -> value."""
+Course = Callable[[float], float | None]
+"""A figure over time: seconds since the epoch -> value, None where the driver does not say."""
 
 
 @dataclass(slots=True)
@@ -40,7 +40,8 @@ class SimulatedClock:
 class SimulatedProcess:
     """A process on some GPUs of one host, from `start` until `end` (seconds since the epoch).
 
-    `mem_mib` and `sm_fraction` (0 to 1) hold for each of its GPUs at any time.
+    `mem_mib` and `sm_fraction` (0 to 1) hold for each of its GPUs at any time. Readings tell of
+    the time up to them: one at `start` does not see the process yet, one at `end` still does.
     """
 
     pid: int
@@ -54,8 +55,8 @@ class SimulatedProcess:
     environ: Mapping[str, str] = field(default_factory=dict)
 
     def runs(self, at: float) -> bool:
-        """Whether it exists at this time."""
-        return self.start <= at < self.end
+        """Whether a reading at this time sees it."""
+        return self.start < at <= self.end
 
     @property
     def facts(self) -> ProcessFacts:
@@ -143,14 +144,15 @@ class SimulatedGpu:
         """What the script says at this time; use is that of the present moment."""
         at = self._clock.now()
         processes = tuple(_read(process, at) for process in self._processes if process.runs(at))
+        told = all(p.sm_fraction is not None for p in processes)
         fraction = min(sum(p.sm_fraction or 0.0 for p in processes), 1.0)
         return (
             Reading(
                 gpu=self._info,
                 processes=processes,
-                sm_fraction=fraction,
-                sm_pct_max=round(100 * fraction),
-                sm_source=SmSource.DEVICE,
+                sm_fraction=fraction if told else None,
+                sm_pct_max=round(100 * fraction) if told else None,
+                sm_source=SmSource.DEVICE if told else SmSource.UNKNOWN,
                 mem_used_mib=sum(p.mem_mib or 0 for p in processes),
                 power_w=round(90 + 550 * fraction),
                 temperature_c=round(34 + 40 * fraction),
@@ -161,11 +163,11 @@ class SimulatedGpu:
 
 
 def _read(process: SimulatedProcess, at: float) -> ProcessReading:
-    fraction = process.sm_fraction(at)
+    fraction, mem_mib = process.sm_fraction(at), process.mem_mib(at)
     return ProcessReading(
         pid=process.pid,
         context=Context.COMPUTE,
-        mem_mib=round(process.mem_mib(at)),
+        mem_mib=None if mem_mib is None else round(mem_mib),
         sm_fraction=fraction,
-        sm_pct_max=round(100 * fraction),
+        sm_pct_max=None if fraction is None else round(100 * fraction),
     )
