@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -27,7 +28,7 @@ class SteadyClock:
 
     Small differences to the wall clock (NTP slewing) are followed; steps are counted in
     `stepped_s`. After a step back of at most STALL_S time stands still until the wall clock has
-    caught up, so that no window is measured twice.
+    caught up, so that no window is measured twice. Used by several threads.
     """
 
     def __init__(
@@ -37,20 +38,22 @@ class SteadyClock:
     ) -> None:
         self._wall = wall
         self._monotonic = monotonic
+        self._lock = threading.Lock()
         self._offset = wall() - monotonic()
         self._floor = 0.0
         self.stepped_s = 0.0
 
     def now(self) -> float:
         """Seconds since the epoch; stands still rather than run back by up to STALL_S."""
-        monotonic = self._monotonic()
-        error = self._wall() - (monotonic + self._offset)
-        if abs(error) > STEP_S:
-            self.stepped_s += abs(error)
-            self._offset += error
-            if error < -STALL_S:
-                self._floor = 0.0
-        else:
-            self._offset += 0.01 * error
-        self._floor = max(self._floor, monotonic + self._offset)
-        return self._floor
+        with self._lock:
+            monotonic = self._monotonic()
+            error = self._wall() - (monotonic + self._offset)
+            if abs(error) > STEP_S:
+                self.stepped_s += abs(error)
+                self._offset += error
+                if error < -STALL_S:
+                    self._floor = 0.0
+            else:
+                self._offset += 0.01 * error
+            self._floor = max(self._floor, monotonic + self._offset)
+            return self._floor
