@@ -100,7 +100,7 @@ class GpuMeter:
         """Book the device's busy time; return what this piece brought, milliseconds."""
         self._sm_source = reading.sm_source
         if reading.sm_pct_max is not None:
-            self._sm_pct_max = max(self._sm_pct_max, reading.sm_pct_max)
+            self._sm_pct_max = max(self._sm_pct_max, min(reading.sm_pct_max, 100))
         if reading.sm_fraction is None:
             self._uncovered_ms += ms
             return 0.0
@@ -127,27 +127,25 @@ class GpuMeter:
     ) -> None:
         if not present:
             return
-        together_ms = sum(p.ms for p in present)
-        # Those present now came one after the other and none has left: the GPU was held for as
-        # long as the first of them was there.
+        parts_ms = _moment_by_moment([p.ms for p in present])
         union_ms = max(p.ms for p in present)
         self._held_ms += union_ms
         measured = any(p.reading.sm_fraction is not None for p in present)
         self._measured |= measured
         source = _shared_source(reading.sm_source, len(present), measured=measured)
-        for p in present:
+        for p, part_ms in zip(present, parts_ms, strict=True):
             use = self._processes.get(p.key)
             if use is None:
                 use = self._processes[p.key] = _Process(p.reading.context)
-            part = p.ms / together_ms if together_ms else 1.0 / len(present)
             use.present_ms += p.ms
-            use.held_ms += union_ms * part
+            use.held_ms += part_ms
             use.sm_source = max(use.sm_source, source, key=_CERTAINTY.index)
             if p.reading.sm_pct_max is not None:
                 use.sm_pct_max = max(use.sm_pct_max, min(p.reading.sm_pct_max, 100))
             if measured:
                 use.weight_ms += (p.reading.sm_fraction or 0.0) * ms
             else:
+                part = part_ms / union_ms if union_ms else 1.0 / len(present)
                 use.weight_ms += busy_ms * part
             if p.reading.listed:
                 use.mem.add(p.reading.mem_mib, p.ms)
@@ -171,7 +169,7 @@ class GpuMeter:
             observed_ms=round(self._observed_ms * share),
             held_ms=held_ms,
             sm_busy_ms=busy_ms,
-            sm_pct_max=min(self._sm_pct_max, 100),
+            sm_pct_max=self._sm_pct_max,
             sm_source=self._sm_source,
             mem_mib_mean=self._mem.mean,
             mem_mib_max=self._mem.max,
@@ -211,11 +209,12 @@ class GpuMeter:
                 mem_mib_max=p.mem.max,
             )
             for (key, p), busy, rest in zip(processes.items(), busy_parts, rest_parts, strict=True)
+            if round(p.present_ms) or busy or rest
         )
 
     def _unexplained_ms(self, explained_ms: float) -> float:
         """Busy time of the device for which no listed process can stand."""
-        if not self._processes:
+        if not any(p.present_ms or p.weight_ms for p in self._processes.values()):
             return self._busy_ms
         if not self._measured or (len(self._processes) == 1 and not explained_ms):
             return 0.0
@@ -241,6 +240,20 @@ def _shared_source(device: SmSource, holders: int, *, measured: bool) -> SmSourc
     if device is SmSource.UNKNOWN or holders == 1:
         return device
     return SmSource.APPORTIONED
+
+
+def _moment_by_moment(present_ms: Sequence[float]) -> list[float]:
+    """Parts of the time that a GPU was held, at each moment equal among those who were there.
+
+    Those present at the end of a piece came one after the other, and none has left.
+    """
+    parts = [0.0] * len(present_ms)
+    part = since = 0.0
+    for earlier, index in enumerate(sorted(range(len(parts)), key=present_ms.__getitem__)):
+        part += (present_ms[index] - since) / (len(parts) - earlier)
+        since = present_ms[index]
+        parts[index] = part
+    return parts
 
 
 def _split(total: int, weights: Iterable[float]) -> list[int]:
