@@ -29,9 +29,12 @@ from gpuledger_collector.demo.fleet import GPUS_PER_HOST, Host
 
 DUTY_CYCLE = "pod_gpu_duty_cycle_anon.csv.gz"
 MEMORY = "pod_gpu_memory_used_bytes_anon.csv.gz"
+COLUMNS = ("container_ip", "timestamp_anon", "value")
 
 SAMPLE_S = 57
 WINDOW_S = 60
+MAX_SAMPLES = 12 * 86_400 // WINDOW_S
+"""A collector refuses windows of more than 13 days ago."""
 
 GPU_MODEL, GPU_MEMORY_MIB = "GenTD26 48GB", 49_152
 """The trace names no model; a card with 48 GiB is the smallest that its pods fit on."""
@@ -75,10 +78,14 @@ class Trace:
 
 def read(directory: Path) -> Trace:
     """The trace in a directory. Raises TraceError."""
-    busy = _series(directory / DUTY_CYCLE, "percent", highest=100)
-    memory = _series(directory / MEMORY, "bytes", highest=GPU_MEMORY_MIB * MIB)
+    busy = _series(directory / DUTY_CYCLE, 100, "percent")
+    memory = _series(directory / MEMORY, GPU_MEMORY_MIB * MIB, "bytes")
     numbers = {number for series in (busy, memory) for pod in series.values() for number in pod}
-    first = min(numbers)
+    first, count = min(numbers), max(numbers) - min(numbers) + 1
+    if count > MAX_SAMPLES:
+        raise TraceError(
+            f"{directory}: {count} samples long; at most {MAX_SAMPLES} can be replayed"
+        )
     pods = [
         Pod(
             name,
@@ -87,33 +94,50 @@ def read(directory: Path) -> Trace:
         )
         for name in sorted(busy.keys() | memory.keys())
     ]
-    return Trace(pods, max(numbers) - first + 1)
+    return Trace(pods, count)
 
 
-def _series(path: Path, unit: str, highest: float) -> dict[str, Samples]:
-    """Values of one file by pod and number of the sample since the epoch. Raises TraceError."""
+def _series(path: Path, highest: float, unit: str) -> dict[str, Samples]:
+    """Values of one file by pod and by number of the sample since the epoch."""
     series: dict[str, Samples] = {}
-    line = 1
-    try:
-        with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-            for line, row in enumerate(csv.DictReader(file), 2):
-                pod, value = row["container_ip"], float(row["value"])
-                number, rest = divmod(float(row["timestamp_anon"]), SAMPLE_S)
-                samples = series.setdefault(pod, {})
-                if rest or number in samples:
-                    raise ValueError(f"each pod has one sample every {SAMPLE_S} s")
-                if not 0 <= value <= highest:
-                    raise ValueError(f"{value} is not between 0 and {highest} {unit}")
-                samples[int(number)] = value
-    except (OSError, EOFError, zlib.error) as error:
-        raise TraceError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    except KeyError as error:
-        raise TraceError(f"{path}: there is no column {error}") from error
-    except (ValueError, TypeError, csv.Error) as error:
-        raise TraceError(f"{path}: line {line}: {error}") from error
+    for line, row in _rows(path):
+        try:
+            number, value = _sample(row, highest, unit)
+            samples = series.setdefault(row["container_ip"], {})
+            if number in samples:
+                raise ValueError("the pod has two samples at this time")
+            samples[number] = value
+        except ValueError as error:
+            raise TraceError(f"{path}: line {line}: {error}") from error
     if not series:
         raise TraceError(f"{path}: it holds no samples")
     return series
+
+
+def _sample(row: dict[str, str], highest: float, unit: str) -> tuple[int, float]:
+    """Number of the sample since the epoch, and its value. Raises ValueError."""
+    number, rest = divmod(float(row["timestamp_anon"]), SAMPLE_S)
+    if rest:
+        raise ValueError(f"timestamp_anon is no multiple of {SAMPLE_S} s")
+    value = float(row["value"])
+    if not 0 <= value <= highest:
+        raise ValueError(f"value {value} is not between 0 and {highest} {unit}")
+    return int(number), value
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Lines of one file, with their numbers."""
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file, restval="")
+            if not set(COLUMNS).issubset(rows.fieldnames or ()):
+                raise TraceError(f"{path}: it must have the columns {', '.join(COLUMNS)}")
+            for row in rows:
+                yield rows.line_num, row
+    except OSError as error:
+        raise TraceError(f"{path}: {error.strerror or error}") from error
+    except (EOFError, zlib.error, csv.Error, UnicodeError) as error:
+        raise TraceError(f"{path}: {error}") from error
 
 
 def _counted_from(first: int, samples: Samples) -> Samples:
@@ -125,35 +149,36 @@ def hosts(trace: Trace, begins: int) -> list[Host]:
 
     `begins` is in seconds since the epoch, a multiple of WINDOW_S.
     """
-    processes: dict[int, list[SimulatedProcess]] = {}
-    for pid, (pod, seat) in enumerate(_seated(trace.pods), 1_000):
-        processes.setdefault(seat, []).extend(_processes(pod, pid, seat % GPUS_PER_HOST, begins))
-    seats = range(len(processes))
-    return [
-        Host(
-            f"gentd26-{number:02d}",
-            "production",
-            GPU_MODEL,
-            GPU_MEMORY_MIB,
-            [process for seat in on_host for process in processes[seat]],
-            len(on_host),
-            "gentd26",
-        )
-        for number, start in enumerate(seats[::GPUS_PER_HOST], 1)
-        if (on_host := seats[start : start + GPUS_PER_HOST])
-    ]
+    gpus: list[list[SimulatedProcess]] = []
+    for pid, (pod, gpu) in enumerate(_placed(trace.pods), 1_000):
+        if gpu == len(gpus):
+            gpus.append([])
+        gpus[gpu] += _processes(pod, pid, gpu % GPUS_PER_HOST, begins)
+    return [_host(n, gpus[n : n + GPUS_PER_HOST]) for n in range(0, len(gpus), GPUS_PER_HOST)]
 
 
-def _seated(pods: Sequence[Pod]) -> Iterator[tuple[Pod, int]]:
-    """Every pod with the number of a GPU, which is free for another when the pod has ended."""
-    seats: list[tuple[int, int]] = []
-    """Last sample of who sits there, and the GPU: a heap."""
+def _host(number: int, gpus: Sequence[Sequence[SimulatedProcess]]) -> Host:
+    return Host(
+        name=f"gentd26-{number // GPUS_PER_HOST + 1:02d}",
+        pool="production",
+        gpu_model=GPU_MODEL,
+        memory_mib=GPU_MEMORY_MIB,
+        processes=[process for gpu in gpus for process in gpu],
+        gpus=len(gpus),
+        cluster="gentd26",
+    )
+
+
+def _placed(pods: Sequence[Pod]) -> Iterator[tuple[Pod, int]]:
+    """Every pod with the number of its GPU, which it leaves to another when it ends."""
+    # A heap of every GPU so far, by the last sample of the pod that has it.
+    taken: list[tuple[int, int]] = []
     lives = [(pod.stays[0][0], pod.stays[-1][1], pod) for pod in pods]
     for first, last, pod in sorted(lives, key=lambda life: life[:2]):
-        free = bool(seats) and seats[0][0] < first
-        seat = heapq.heappop(seats)[1] if free else len(seats)
-        heapq.heappush(seats, (last, seat))
-        yield pod, seat
+        free = bool(taken) and taken[0][0] < first
+        gpu = heapq.heappop(taken)[1] if free else len(taken)
+        heapq.heappush(taken, (last, gpu))
+        yield pod, gpu
 
 
 def _processes(pod: Pod, pid: int, gpu: int, begins: int) -> Iterator[SimulatedProcess]:

@@ -98,10 +98,12 @@ def replay(trace: Trace, collector: str, told: Callable[[int], None]) -> None:
     ends = int(time.time()) // WINDOW_S * WINDOW_S
     begins = ends - WINDOW_S * trace.samples
     fleet = Fleet(hosts(trace, begins), begins, collector)
-    fleet.past(ends, WINDOW_S, WINDOW_S, told)
-    while not fleet.sent():
-        time.sleep(0.02)
-    fleet.stop()
+    try:
+        fleet.past(ends, WINDOW_S, WINDOW_S, told)
+        while not fleet.sent():
+            time.sleep(0.02)
+    finally:
+        fleet.stop()
 
 
 def books(client: Client) -> Books:
@@ -123,7 +125,7 @@ def main() -> None:
     except TraceError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    settings = CollectorSettings("127.0.0.1:0", "", max_wait_s=0.1)
+    settings = CollectorSettings("127.0.0.1:0", "")
     with (
         tempfile.TemporaryDirectory() as directory,
         local_books(Path(directory), 0, settings, any_port=False) as local,

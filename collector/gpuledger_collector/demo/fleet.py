@@ -34,6 +34,8 @@ class Host:
     gpu_model: str
     memory_mib: int
     processes: list[SimulatedProcess]
+    gpus: int = GPUS_PER_HOST
+    cluster: str = "demo"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,19 @@ from gpuledger_agent.config import AgentConfig
 from gpuledger_agent.daemon import make_attributor, wire_gpu
 from gpuledger_agent.devices.simulated import SimulatedClock, SimulatedGpus, SimulatedProcesses
 from gpuledger_agent.pipeline import Pipeline, UserNames
+from gpuledger_agent.records import GpuUse
 from gpuledger_agent.spool import Spool
 from gpuledger_agent.stream import Uplink
 from gpuledger_agent.worker import GpuWorker
-from gpuledger_collector.demo.fleet import GPUS_PER_HOST, Host
+from gpuledger_collector.demo.fleet import Host
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 
 LIVE_WINDOW_S = 10
 LIVE_TICK_S = 1.0
+
+PAST_ROWS = 100
+"""Windows of GPUs that an agent gathers before it writes them while it lives through the past,
+where one follows the other within milliseconds."""
 
 
 class SimulatedAgent:
@@ -26,11 +31,15 @@ class SimulatedAgent:
 
     def __init__(self, host: Host, clock: SimulatedClock, collector: str) -> None:
         self._config = AgentConfig(
-            collectors=(collector,), host=host.name, cluster="demo", pool=host.pool, spool=None
+            collectors=(collector,),
+            host=host.name,
+            cluster=host.cluster,
+            pool=host.pool,
+            spool=None,
         )
         self._clock = clock
         self._layer = SimulatedGpus(
-            host.name, host.gpu_model, host.memory_mib, GPUS_PER_HOST, host.processes, clock
+            host.name, host.gpu_model, host.memory_mib, host.gpus, host.processes, clock
         )
         self._processes = SimulatedProcesses(host.processes)
         self.spool = Spool(None)
@@ -44,10 +53,12 @@ class SimulatedAgent:
         self._uplink = Uplink((collector,), self.spool, self._hello)
         self._thread = threading.Thread(target=self._uplink.run, name=host.name, daemon=True)
         self._workers: list[GpuWorker] = []
+        self._closed: list[GpuUse] = []
 
     def start(self, window_s: int, tick_s: float) -> None:
         """Begin windows of this length; what was open ends here."""
-        self._close()
+        self._closed += [use for worker in self._workers for use in worker.close()]
+        self.write()
         self._workers = [
             GpuWorker(
                 self._layer.device(index),
@@ -61,22 +72,23 @@ class SimulatedAgent:
         if not self._thread.is_alive():
             self._thread.start()
 
-    def tick(self) -> None:
-        """Read every GPU at the present moment of the clock."""
-        closed = [use for worker in self._workers for use in worker.tick()]
-        if closed:
-            self._pipeline.write(closed)
+    def tick(self, rows: int = 1) -> None:
+        """Read every GPU at the present moment; write once `rows` windows of GPUs have closed."""
+        self._closed += [use for worker in self._workers for use in worker.tick()]
+        if len(self._closed) >= rows:
+            self.write()
+
+    def write(self) -> None:
+        """Hand on the windows that have closed."""
+        if self._closed:
+            self._pipeline.write(self._closed)
+            self._closed = []
 
     def stop(self) -> None:
         """End the stream."""
         self._uplink.stop()
         self._thread.join()
         self.spool.close()
-
-    def _close(self) -> None:
-        left = [use for worker in self._workers for use in worker.close()]
-        if left:
-            self._pipeline.write(left)
 
     def _hello(self) -> wire.Hello:
         config = self._config
@@ -107,12 +119,14 @@ class Fleet:
         done = -1
         while self._clock.at <= until:
             for agent in self._agents:
-                agent.tick()
+                agent.tick(PAST_ROWS)
             percent = int(100 * (self._clock.at - begins) / max(until - begins, 1))
             if percent // 10 > done:
                 done = percent // 10
                 told(percent)
             self._clock.at += tick_s
+        for agent in self._agents:
+            agent.write()
 
     def sent(self) -> bool:
         """Whether the collector has committed everything so far."""
