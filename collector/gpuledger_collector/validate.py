@@ -152,8 +152,7 @@ def _check_table(
         count = len(kept)
     resolved: dict[str, Sequence[Any]] = dict(columns)
     for name in table.texts:
-        indexes = columns[name]
-        resolved[name] = [texts[index] for index in indexes]
+        resolved[name] = list(map(texts.__getitem__, columns[name]))
     checked.rows.append(Rows(table, count, resolved))
 
 
@@ -200,10 +199,11 @@ def _problems(
 def _time_problems(
     starts: Sequence[int], lengths: Sequence[int], now: float
 ) -> Iterator[tuple[list[int], str]]:
-    pairs = list(zip(starts, lengths, strict=True))
-    wrong = {(s, n) for s, n in set(pairs) if not 0 < n <= 60 or 60 % n or s % n}
+    pairs = set(zip(starts, lengths, strict=True))
+    wrong = {(s, n) for s, n in pairs if not 0 < n <= 60 or 60 % n or s % n}
     if wrong:
-        bad = [row for row, pair in enumerate(pairs) if pair in wrong]
+        rows = enumerate(zip(starts, lengths, strict=True))
+        bad = [row for row, pair in rows if pair in wrong]
         yield bad, "window_start is no multiple of window_s, or window_s no divisor of 60"
     if max(starts) > now + FUTURE_S:
         bad = _rows_where(starts, lambda start: start > now + FUTURE_S)
