@@ -1,7 +1,8 @@
 """Who is in the demo: hosts, workloads, and what their teams asked for.
 
 Ten production hosts with 80 H100 and four experiment hosts with 32 A100. Courses are drawn from a
-seed, and are plain functions of time, so that any moment can be asked for.
+seed, and are plain functions of time, so that any moment can be asked for; of the time since the
+demo begins, so that its story is the same at any hour.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from gpuledger_agent.devices.simulated import Course, SimulatedProcess
 
@@ -57,7 +59,7 @@ def fleet(begins: float, seed: int) -> list[Host]:
     hosts |= {f"exp-{n:02d}": Host(f"exp-{n:02d}", "experiment", *A100, []) for n in range(1, 5)}
     pids: Iterator[int] = iter(range(2_000, 1_000_000, 7))
     dice = random.Random(seed)  # noqa: S311  # for a story, not for a secret
-    for workload in _workloads(dice):
+    for workload in _workloads(dice, begins):
         replica = 0
         for host, gpus in workload.seats:
             for gpu in gpus:
@@ -78,7 +80,8 @@ def fleet(begins: float, seed: int) -> list[Host]:
     return list(hosts.values())
 
 
-def _workloads(dice: random.Random) -> list[Workload]:
+def _workloads(dice: random.Random, begins: float) -> list[Workload]:
+    serving = partial(_serving, begins)
     phase = [dice.uniform(0, 6.3) for _ in range(64)]
     return [
         # Asked for 64: 28 replicas are up, and load never needs more than 20 of them.
@@ -86,7 +89,7 @@ def _workloads(dice: random.Random) -> list[Workload]:
             _owner("assistant", "assistant-70b", "chat", "production"),
             [("prod-01", _ALL), ("prod-02", _ALL), ("prod-03", _ALL), ("prod-04", range(4))],
             mem_mib=lambda _: 68_000,
-            sm=lambda n: _serving(0.34, phase[n]) if n < 20 else _idle,
+            sm=lambda n: serving(0.34, phase[n]) if n < 20 else _idle,
             name="vllm",
         ),
         # A model that is loaded and unloaded: 2 GiB at rest, 40 at work, within minutes.
@@ -102,7 +105,7 @@ def _workloads(dice: random.Random) -> list[Workload]:
             _owner("speech", "asr-large", "transcribe", "production"),
             [("prod-06", _ALL), ("prod-07", range(4))],
             mem_mib=lambda _: 52_000,
-            sm=lambda n: _serving(0.78, phase[30 + n]),
+            sm=lambda n: serving(0.78, phase[30 + n]),
             name="tritonserver",
         ),
         # Loaded last week for a comparison that nobody ended.
@@ -119,7 +122,7 @@ def _workloads(dice: random.Random) -> list[Workload]:
                 _owner("platform", f"embed-{n}", f"embed-{n}", "production"),
                 [("prod-08", (n - 1,)) if n <= 8 else ("prod-09", (0,))],
                 mem_mib=_constant(3_000 + 400 * n),
-                sm=lambda _, n=n: _serving(0.04 + 0.008 * n, phase[50 + n]),  # type: ignore[misc]
+                sm=lambda _, n=n: serving(0.05 + 0.012 * n, phase[50 + n]),  # type: ignore[misc]
                 name="text-embed",
             )
             for n in range(1, 10)
@@ -129,7 +132,7 @@ def _workloads(dice: random.Random) -> list[Workload]:
             _owner("growth", "bandit-try-7", "", "experiment"),
             [("prod-09", (1, 2))],
             mem_mib=lambda _: 30_000,
-            sm=lambda n: _serving(0.5, phase[n]),
+            sm=lambda n: serving(0.5, phase[n]),
         ),
         # Training, as experiments should be: on their own hosts, busy.
         Workload(
@@ -144,7 +147,7 @@ def _workloads(dice: random.Random) -> list[Workload]:
             {},
             [("exp-03", (0, 1))],
             mem_mib=lambda _: 12_000,
-            sm=lambda n: _serving(0.2, phase[n]),
+            sm=lambda n: serving(0.2, phase[n]),
             age_s=-1800,
             user_id=65534,
         ),
@@ -191,12 +194,12 @@ def _owner(team: str, model: str, endpoint: str, pool: str) -> dict[str, str]:
     }
 
 
-def _serving(mean: float, phase: float) -> Course:
+def _serving(begins: float, mean: float, phase: float) -> Course:
     """Load that breathes: slowly over hours, quickly over minutes, never quite still."""
 
     def course(t: float) -> float:
-        slow = math.sin(t / 5_000 + phase)
-        quick = math.sin(t / 47 + 3 * phase)
+        slow = math.sin((t - begins) / 5_000 + phase)
+        quick = math.sin((t - begins) / 47 + 3 * phase)
         return min(max(mean * (1 + 0.35 * slow + 0.2 * quick), 0.01), 1.0)
 
     return course
