@@ -114,11 +114,13 @@ def test_busy_when_it_goes_beyond_all_listed_then_the_excess_is_booked_under_pid
     assert (found[7].held_ms, found[8].held_ms) == (250, 150)
 
 
+@pytest.mark.parametrize(("excess", "unexplained"), [(SKEW - 0.01, 0), (SKEW + 0.01, 110)])
 def test_busy_when_it_goes_a_little_beyond_then_it_is_the_skew_of_two_samplers(
-    meter: GpuMeter,
+    meter: GpuMeter, excess: float, unexplained: int
 ) -> None:
-    add(meter, there(7, sm=0.4), busy=0.4 + SKEW - 0.01)
-    assert {pid: row.sm_busy_ms for pid, row in rows(closed(meter)).items()} == {7: 490}
+    add(meter, there(7, sm=0.4), busy=0.4 + excess)
+    found = rows(closed(meter))
+    assert sum(row.sm_busy_ms for pid, row in found.items() if pid == 0) == unexplained
 
 
 def test_busy_when_the_only_one_there_came_at_the_end_then_it_is_not_put_down_to_it(
