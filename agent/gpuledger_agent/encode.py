@@ -20,6 +20,8 @@ MAX_STRING_BYTES = 256
 DAY_S = 86_400
 
 _STRINGS_PER_ROW = 12
+_U16 = (1 << 16) - 1
+_U32 = (1 << 32) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +108,14 @@ def row_count(batch: wire.Batch) -> int:
 
 
 def _fit(value: str) -> str:
-    encoded = value.encode("utf-8", "replace")
+    # A NUL would cost the whole batch.
+    encoded = value.replace("\0", "\ufffd").encode("utf-8", "replace")
     return encoded[:MAX_STRING_BYTES].decode("utf-8", "ignore")
+
+
+def _figure(value: int | None, highest: int = _U32) -> int:
+    """A figure as its column takes it: a driver's nonsense must not cost the whole row."""
+    return min(value or 0, highest)
 
 
 def _add_process(to: _Builder, gpu: GpuUse, row: OwnedProcess) -> None:
@@ -135,8 +143,8 @@ def _add_process(to: _Builder, gpu: GpuUse, row: OwnedProcess) -> None:
     c.sm_busy_ms.append(use.sm_busy_ms)
     c.sm_pct_max.append(use.sm_pct_max)
     c.sm_source.append(wire.SmSource.ValueType(use.sm_source))
-    c.mem_mib_mean.append(use.mem_mib_mean or 0)
-    c.mem_mib_max.append(use.mem_mib_max or 0)
+    c.mem_mib_mean.append(_figure(use.mem_mib_mean))
+    c.mem_mib_max.append(_figure(use.mem_mib_max))
     c.mem_source.append(
         wire.MEM_SOURCE_UNKNOWN if use.mem_mib_mean is None else wire.MEM_SOURCE_DRIVER
     )
@@ -155,17 +163,17 @@ def _add_gpu(to: _Builder, use: GpuUse) -> None:
     c.sm_busy_ms.append(use.sm_busy_ms)
     c.sm_pct_max.append(use.sm_pct_max)
     c.sm_source.append(wire.SmSource.ValueType(use.sm_source))
-    c.mem_mib_mean.append(use.mem_mib_mean or 0)
-    c.mem_mib_max.append(use.mem_mib_max or 0)
-    c.mem_total_mib.append(use.gpu.memory_mib or 0)
-    c.power_w_mean.append(use.power_w_mean or 0)
-    c.power_w_max.append(use.power_w_max or 0)
-    c.temperature_c_max.append(use.temperature_c_max or 0)
-    c.sm_clock_mhz_mean.append(use.sm_clock_mhz_mean or 0)
-    c.tensor_pct_mean.append(use.tensor_pct_mean or 0)
-    c.dram_pct_mean.append(use.dram_pct_mean or 0)
-    c.ecc_uncorrected.append(use.ecc_uncorrected or 0)
-    c.xid.append(use.xid)
+    c.mem_mib_mean.append(_figure(use.mem_mib_mean))
+    c.mem_mib_max.append(_figure(use.mem_mib_max))
+    c.mem_total_mib.append(_figure(use.gpu.memory_mib))
+    c.power_w_mean.append(_figure(use.power_w_mean, _U16))
+    c.power_w_max.append(_figure(use.power_w_max, _U16))
+    c.temperature_c_max.append(_figure(use.temperature_c_max, _U16))
+    c.sm_clock_mhz_mean.append(_figure(use.sm_clock_mhz_mean, _U16))
+    c.tensor_pct_mean.append(_figure(use.tensor_pct_mean, 100))
+    c.dram_pct_mean.append(_figure(use.dram_pct_mean, 100))
+    c.ecc_uncorrected.append(_figure(use.ecc_uncorrected))
+    c.xid.append(_figure(use.xid, _U16))
     c.offered.append(_offered(use))
 
 
