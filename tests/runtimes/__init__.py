@@ -1,0 +1,1 @@
+"""Real container runtimes, started by the tests on roots of their own."""
