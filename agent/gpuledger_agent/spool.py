@@ -79,23 +79,14 @@ class Spool:
         What cannot be written (disk full) is logged, counted in `rows_dropped` and given up.
         """
         rows = [(row_count(b), b.SerializeToString()) for b in batches]
-        try:
-            with self._lock, self._db:
-                for row in rows:
-                    cursor = self._db.execute("INSERT INTO batch (rows, body) VALUES (?, ?)", row)
-                    self.newest = cursor.lastrowid or self.newest
-                self._db.execute(
-                    "INSERT INTO meta VALUES ('written_until', ?)"
-                    " ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",
-                    (written_until,),
-                )
-            self._count += len(rows)
-            self._bytes += sum(len(body) for _, body in rows)
-            self._once.over("write", "event=spool_writable")
-        except sqlite3.Error as error:
-            self._rows_dropped += sum(count for count, _ in rows)
-            self._once.warning("write", "event=spool_write_failed reason=%r", str(error))
-        self._make_room()
+        with self._lock:
+            try:
+                self._insert(rows, written_until)
+                self._once.over("write", "event=spool_writable")
+            except sqlite3.Error as error:
+                self._rows_dropped += sum(count for count, _ in rows)
+                self._once.warning("write", "event=spool_write_failed reason=%r", str(error))
+            self._make_room()
         with self.appended:
             self.appended.notify_all()
 
@@ -143,13 +134,30 @@ class Spool:
         with self._lock:
             self._db.close()
 
+    def _insert(self, rows: list[tuple[int, bytes]], written_until: int) -> None:
+        """Commit these; they count once they are there. The caller holds the lock."""
+        newest = self.newest
+        with self._db:
+            for row in rows:
+                cursor = self._db.execute("INSERT INTO batch (rows, body) VALUES (?, ?)", row)
+                newest = cursor.lastrowid or newest
+            self._db.execute(
+                "INSERT INTO meta VALUES ('written_until', ?)"
+                " ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",
+                (written_until,),
+            )
+        self.newest = newest
+        self._count += len(rows)
+        self._bytes += sum(len(body) for _, body in rows)
+
     def _make_room(self) -> None:
-        while self._bytes > self._max_bytes and self._count:
-            with self._lock, self._db:
-                dropped = self._delete(
-                    "sequence IN (SELECT sequence FROM batch ORDER BY sequence LIMIT 16)", ()
-                )
-            self._rows_dropped += dropped
+        """Drop the oldest batches, as many as it takes. The caller holds the lock."""
+        if self._bytes > self._max_bytes:
+            with self._db:
+                while self._bytes > self._max_bytes and self._count:
+                    self._rows_dropped += self._delete(
+                        "sequence = (SELECT min(sequence) FROM batch)", ()
+                    )
             self._once.warning(
                 "full", "event=spool_full max_bytes=%d oldest windows are dropped", self._max_bytes
             )
