@@ -37,11 +37,34 @@ class OwnedProcess:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnedGrant:
+    """A workload that was granted the GPU, whether or not it ran there.
+
+    `source` granted it. `share_milli` is the part of the GPU in thousandths; the times are
+    milliseconds of a whole physical GPU.
+    """
+
+    owner: Owner
+    workload_kind: str
+    workload: str
+    source: str
+    share_milli: int
+    granted_ms: int
+    unheld_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class OwnedGpu:
-    """A GPU row with its attributed processes."""
+    """A GPU row with its attributed processes and grants."""
 
     use: GpuUse
     processes: tuple[OwnedProcess, ...]
+    grants: tuple[OwnedGrant, ...] = ()
+
+    @property
+    def unallocated_ms(self) -> int:
+        """Observed time in which nobody held the GPU and nobody was granted it."""
+        return self.use.observed_ms - self.use.held_ms - sum(g.unheld_ms for g in self.grants)
 
 
 class _Builder:
@@ -82,12 +105,17 @@ def batches(gpus: Iterable[OwnedGpu], health: Iterable[HealthRow] = ()) -> Itera
         if not builder.takes(start, 1):
             yield builder.batch
             builder = _Builder()
-        _add_gpu(builder, gpu.use)
+        _add_gpu(builder, gpu)
         for process in gpu.processes:
             if not builder.takes(start, 1):
                 yield builder.batch
                 builder = _Builder()
             _add_process(builder, gpu.use, process)
+        for grant in gpu.grants:
+            if not builder.takes(start, 1):
+                yield builder.batch
+                builder = _Builder()
+            _add_grant(builder, gpu.use, grant)
     for row in health:
         if not builder.takes(row.window.start, 1):
             yield builder.batch
@@ -129,14 +157,7 @@ def _add_process(to: _Builder, gpu: GpuUse, row: OwnedProcess) -> None:
     c.process_start.append(use.key.start)
     c.process_name.append(to.text(row.name))
     c.user.append(to.text(row.user))
-    c.team.append(to.text(owner.team))
-    c.model.append(to.text(owner.model))
-    c.endpoint.append(to.text(owner.endpoint))
-    c.use_case.append(to.text(owner.use_case))
-    c.pool.append(to.text(owner.pool))
-    c.workload_kind.append(to.text(row.workload_kind))
-    c.workload.append(to.text(row.workload))
-    c.owner_source.append(to.text(owner.source))
+    _add_owner(to, c, owner, row.workload_kind, row.workload)
     c.context.append(wire.Context.ValueType(use.context))
     c.present_ms.append(use.present_ms)
     c.held_ms.append(use.held_ms)
@@ -150,8 +171,39 @@ def _add_process(to: _Builder, gpu: GpuUse, row: OwnedProcess) -> None:
     )
 
 
-def _add_gpu(to: _Builder, use: GpuUse) -> None:
-    c = to.batch.gpu_usage
+def _add_grant(to: _Builder, gpu: GpuUse, row: OwnedGrant) -> None:
+    c = to.batch.gpu_allocation
+    to.count(gpu.window.start)
+    c.window_start.append(gpu.window.start)
+    c.window_s.append(gpu.window.seconds)
+    c.gpu.append(to.text(gpu.gpu.uuid))
+    c.gpu_model.append(to.text(gpu.gpu.model))
+    _add_owner(to, c, row.owner, row.workload_kind, row.workload)
+    c.grant_source.append(to.text(row.source))
+    c.share_milli.append(row.share_milli)
+    c.granted_ms.append(row.granted_ms)
+    c.unheld_ms.append(row.unheld_ms)
+
+
+def _add_owner(
+    to: _Builder,
+    columns: wire.ProcessUsage | wire.GpuAllocation,
+    owner: Owner,
+    kind: str,
+    workload: str,
+) -> None:
+    columns.team.append(to.text(owner.team))
+    columns.model.append(to.text(owner.model))
+    columns.endpoint.append(to.text(owner.endpoint))
+    columns.use_case.append(to.text(owner.use_case))
+    columns.pool.append(to.text(owner.pool))
+    columns.workload_kind.append(to.text(kind))
+    columns.workload.append(to.text(workload))
+    columns.owner_source.append(to.text(owner.source))
+
+
+def _add_gpu(to: _Builder, gpu: OwnedGpu) -> None:
+    c, use = to.batch.gpu_usage, gpu.use
     to.count(use.window.start)
     c.window_start.append(use.window.start)
     c.window_s.append(use.window.seconds)
@@ -159,7 +211,7 @@ def _add_gpu(to: _Builder, use: GpuUse) -> None:
     c.gpu_model.append(to.text(use.gpu.model))
     c.gpu_index.append(use.gpu.index)
     c.observed_ms.append(use.observed_ms)
-    c.unallocated_ms.append(use.observed_ms - use.held_ms)
+    c.unallocated_ms.append(gpu.unallocated_ms)
     c.sm_busy_ms.append(use.sm_busy_ms)
     c.sm_pct_max.append(use.sm_pct_max)
     c.sm_source.append(wire.SmSource.ValueType(use.sm_source))

@@ -19,6 +19,7 @@ ENVIRON_LIMIT = 1 << 20
 """Bytes of an environment that are looked at; the kernel allows far larger ones."""
 
 CGROUP_LIMIT = 1 << 16
+COMMAND_LIMIT = 1 << 12
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -29,8 +30,8 @@ class ProcessFacts:
 
     `started` is in seconds since the epoch. `visible` is False for a pid that /proc does not show
     (another PID namespace, or dead before anyone looked): then only the pid is known.
-    `environ` holds the variables the resolvers asked for; `environ_error` says why it is empty
-    when it could not be read.
+    `environ` holds the variables that are wanted; `environ_error` says why it is empty when it
+    could not be read. `command` is the command line, its arguments joined by blanks, if wanted.
     """
 
     key: ProcessKey
@@ -40,6 +41,7 @@ class ProcessFacts:
     environ: Mapping[str, str] = field(default_factory=dict)
     environ_error: str = ""
     cgroup: str = ""
+    command: str = ""
     visible: bool = True
 
 
@@ -91,12 +93,22 @@ class _Entry:
 class HostProcesses:
     """The processes of this host, under `proc` (the root of a proc file system).
 
-    `wants` says which environment variables resolvers need; no other is kept.
+    `wants` says which environment variables are needed, `command` whether command lines are;
+    nothing else of them is kept. `noticed` is told of each process once, in the thread that saw it.
     """
 
-    def __init__(self, wants: Callable[[str], bool], proc: Path = Path("/proc")) -> None:
+    def __init__(
+        self,
+        wants: Callable[[str], bool],
+        proc: Path = Path("/proc"),
+        *,
+        command: bool = False,
+        noticed: Callable[[ProcessFacts], None] = lambda _: None,
+    ) -> None:
         self._proc = proc
         self._wants = wants
+        self._command = command
+        self._noticed = noticed
         self._boot_time = _boot_time(proc)
         self._by_pid: dict[int, _Entry] = {}
         self._by_key: dict[ProcessKey, _Entry] = {}
@@ -145,9 +157,16 @@ class HostProcesses:
             uid=uid,
             environ=environ,
             environ_error=environ_error,
-            cgroup=_cgroup(home),
+            cgroup=_text_of("cgroup", home, CGROUP_LIMIT),
+            command=self._command_line(home),
         )
+        self._noticed(facts)
         return _Entry(facts, comm, now)
+
+    def _command_line(self, home: _Descriptor) -> str:
+        if not self._command:
+            return ""
+        return _text_of("cmdline", home, COMMAND_LIMIT).rstrip("\0").replace("\0", " ")
 
     def _environ(self, home: _Descriptor) -> tuple[dict[str, str], str]:
         try:
@@ -168,9 +187,9 @@ def _read(name: str, home: _Descriptor, limit: int) -> bytes:
         return file.read(limit)
 
 
-def _cgroup(home: _Descriptor) -> str:
+def _text_of(name: str, home: _Descriptor, limit: int) -> str:
     try:
-        return _read("cgroup", home, CGROUP_LIMIT).decode("utf-8", "replace")
+        return _read(name, home, limit).decode("utf-8", "replace")
     except OSError:
         return ""
 

@@ -392,7 +392,8 @@ CREATE VIEW gpu_allocation
     `owner_source` LowCardinality(String) COMMENT 'Resolver that named the owner, empty if none could',
     `grant_source` LowCardinality(String) COMMENT 'Who granted the GPU',
     `granted_ms` UInt32 COMMENT 'Time the grant covered, divided among those granted the same GPU, milliseconds of a whole GPU',
-    `unheld_ms` UInt32 COMMENT 'Part of the time the GPU was not held that falls to this grant, milliseconds of a whole GPU'
+    `unheld_ms` UInt32 COMMENT 'Part of the time the GPU was not held that falls to this grant, milliseconds of a whole GPU',
+    `share_milli` UInt16 COMMENT 'Part of the GPU or MIG instance that was granted, thousandths; 0: not told'
 )
 DEFINER = default SQL SECURITY DEFINER
 COMMENT 'One row per window, GPU and workload that was granted it.'
@@ -414,7 +415,8 @@ AS SELECT
     owner_source,
     grant_source,
     granted_ms,
-    unheld_ms
+    unheld_ms,
+    share_milli
 FROM gpu_allocation_raw AS raw
 FINAL;
 
@@ -437,7 +439,8 @@ CREATE TABLE gpu_allocation_raw
     `owner_source` LowCardinality(String) COMMENT 'Resolver that named the owner, empty if none could',
     `grant_source` LowCardinality(String) COMMENT 'Who granted the GPU',
     `granted_ms` UInt32 COMMENT 'Time the grant covered, divided among those granted the same GPU, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
-    `unheld_ms` UInt32 COMMENT 'Part of the time the GPU was not held that falls to this grant, milliseconds of a whole GPU' CODEC(T64, ZSTD(1))
+    `unheld_ms` UInt32 COMMENT 'Part of the time the GPU was not held that falls to this grant, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `share_milli` UInt16 COMMENT 'Part of the GPU or MIG instance that was granted, thousandths; 0: not told' CODEC(T64, ZSTD(1))
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toDate(ts)

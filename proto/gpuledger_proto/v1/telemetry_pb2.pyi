@@ -724,6 +724,7 @@ class GpuAllocation(_message.Message):
     GRANT_SOURCE_FIELD_NUMBER: _builtins.int
     GRANTED_MS_FIELD_NUMBER: _builtins.int
     UNHELD_MS_FIELD_NUMBER: _builtins.int
+    SHARE_MILLI_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def window_start(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
@@ -760,6 +761,12 @@ class GpuAllocation(_message.Message):
     def unheld_ms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The part of the GPU's unheld time that falls to this grant."""
 
+    @_builtins.property
+    def share_milli(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The part of the GPU or MIG instance that was granted, in thousandths: less
+        than 1000 for a time-slicing or MPS share. 0: an agent that does not say.
+        """
+
     def __init__(
         self,
         *,
@@ -778,10 +785,11 @@ class GpuAllocation(_message.Message):
         grant_source: _abc.Iterable[_builtins.int] | None = ...,
         granted_ms: _abc.Iterable[_builtins.int] | None = ...,
         unheld_ms: _abc.Iterable[_builtins.int] | None = ...,
+        share_milli: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "gpu", b"gpu", "gpu_model", b"gpu_model", "grant_source", b"grant_source", "granted_ms", b"granted_ms", "model", b"model", "owner_source", b"owner_source", "pool", b"pool", "team", b"team", "unheld_ms", b"unheld_ms", "use_case", b"use_case", "window_s", b"window_s", "window_start", b"window_start", "workload", b"workload", "workload_kind", b"workload_kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "gpu", b"gpu", "gpu_model", b"gpu_model", "grant_source", b"grant_source", "granted_ms", b"granted_ms", "model", b"model", "owner_source", b"owner_source", "pool", b"pool", "share_milli", b"share_milli", "team", b"team", "unheld_ms", b"unheld_ms", "use_case", b"use_case", "window_s", b"window_s", "window_start", b"window_start", "workload", b"workload", "workload_kind", b"workload_kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -99,7 +99,8 @@ CREATE TABLE IF NOT EXISTS gpu_allocation_raw
     owner_source LowCardinality(String) COMMENT 'Resolver that named the owner, empty if none could',
     grant_source LowCardinality(String) COMMENT 'Who granted the GPU',
     granted_ms UInt32 CODEC(T64, ZSTD(1)) COMMENT 'Time the grant covered, divided among those granted the same GPU, milliseconds of a whole GPU',
-    unheld_ms UInt32 CODEC(T64, ZSTD(1)) COMMENT 'Part of the time the GPU was not held that falls to this grant, milliseconds of a whole GPU'
+    unheld_ms UInt32 CODEC(T64, ZSTD(1)) COMMENT 'Part of the time the GPU was not held that falls to this grant, milliseconds of a whole GPU',
+    share_milli UInt16 CODEC(T64, ZSTD(1)) COMMENT 'Part of the GPU or MIG instance that was granted, thousandths; 0: not told'
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toDate(ts)

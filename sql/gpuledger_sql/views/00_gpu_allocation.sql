@@ -18,7 +18,8 @@ CREATE OR REPLACE VIEW gpu_allocation
     owner_source LowCardinality(String) COMMENT 'Resolver that named the owner, empty if none could',
     grant_source LowCardinality(String) COMMENT 'Who granted the GPU',
     granted_ms UInt32 COMMENT 'Time the grant covered, divided among those granted the same GPU, milliseconds of a whole GPU',
-    unheld_ms UInt32 COMMENT 'Part of the time the GPU was not held that falls to this grant, milliseconds of a whole GPU'
+    unheld_ms UInt32 COMMENT 'Part of the time the GPU was not held that falls to this grant, milliseconds of a whole GPU',
+    share_milli UInt16 COMMENT 'Part of the GPU or MIG instance that was granted, thousandths; 0: not told'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
@@ -40,6 +41,7 @@ SELECT
     owner_source,
     grant_source,
     granted_ms,
-    unheld_ms
+    unheld_ms,
+    share_milli
 FROM gpu_allocation_raw AS raw FINAL
 COMMENT 'One row per window, GPU and workload that was granted it.';
