@@ -18,7 +18,7 @@ Who = TypeVar("Who", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Claim(Generic[Who]):
-    """`who` was granted a part of a GPU: `share`, 0 to 1, from `since` to `until`, epoch seconds."""
+    """`who` was granted `share` (0 to 1) of a GPU, from `since` to `until` (epoch seconds)."""
 
     who: Who
     share: float

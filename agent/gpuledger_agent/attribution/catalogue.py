@@ -81,10 +81,14 @@ class Catalogue:
     At most one query is in flight. Memory is bounded by MAX_WORKLOADS, twice.
     """
 
-    def __init__(self, source: Source, wall: Callable[[], float]) -> None:
-        self.name = source.name
+    def __init__(
+        self, name: str, detect: Callable[[], Source | None], wall: Callable[[], float]
+    ) -> None:
+        """`detect` finds the source on this host, None while it has none; it must be cheap."""
+        self.name = name
         self.state = SourceState()
-        self._source = source
+        self._detect = detect
+        self._source: Source | None = None
         self._wall = wall
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._names: dict[tuple[str, str], Workload] = {}
@@ -94,11 +98,10 @@ class Catalogue:
         self._listed_at = self._tried_at = NEVER
         self._pause_s = REFRESH_S
         self._once = Once(log)
-        self._thread = threading.Thread(target=self._run, name=f"source-{self.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"source-{name}", daemon=True)
 
     def start(self) -> None:
         """Begin to ask the source."""
-        self.state.present = self._source.present()
         self._thread.start()
 
     def stop(self) -> None:
@@ -113,8 +116,7 @@ class Catalogue:
         entry = self._entries.get(key)
         if entry is not None and entry.expires > time.monotonic():
             return entry.workload
-        answers = self.state.up or (self.state.present and self._listed_at == NEVER)
-        if answers and len(self._wanted) < MAX_WORKLOADS:
+        if (self.state.up or self._tried_at == NEVER) and len(self._wanted) < MAX_WORKLOADS:
             with self._changed:
                 self._wanted[key] = ref
                 self._changed.notify_all()
@@ -140,15 +142,15 @@ class Catalogue:
             ]
 
     def settle(self, deadline: float) -> None:
-        """Wait until everything asked for is answered, or `deadline` (monotonic seconds)."""
+        """Wait until the source was listed once and everything asked for is answered.
+
+        No longer than until `deadline`, by the monotonic clock.
+        """
         with self._changed:
             self._changed.wait_for(
-                lambda: not self._wanted or self._stopped, max(deadline - time.monotonic(), 0.0)
+                lambda: self._stopped or (self._tried_at != NEVER and not self._wanted),
+                max(deadline - time.monotonic(), 0.0),
             )
-
-    def refresh(self) -> None:
-        """List and look up now, in the calling thread. For commands that run once."""
-        self._round()
 
     def _run(self) -> None:
         while not self._stopped:
@@ -158,38 +160,47 @@ class Catalogue:
                 self._changed.wait_for(
                     lambda: self._wanted or self._stopped, max(due - time.monotonic(), 0.0)
                 )
-        self._source.close()
+        if self._source is not None:
+            self._source.close()
 
     def _round(self) -> None:
-        """Whatever is due: look up what is wanted, list what runs."""
+        """Whatever is due: list what runs, look up what is wanted."""
         try:
-            self.state.present = self._source.present()
-            if self.state.present:
-                self._ask()
-            else:
+            source = self._present()
+            if source is None:
                 self._give_up(REFRESH_S)
+            else:
+                self._ask(source)
         except SourceError as error:
             self._fails(str(error))
         except Exception as error:  # a daemon reports what it did not foresee, and goes on
             log.exception("event=source_error source=%s", self.name)
             self._fails(repr(error))
 
-    def _ask(self) -> None:
+    def _present(self) -> Source | None:
+        if self._source is not None and not self._source.present():
+            self._source.close()
+            self._source = None
+        if self._source is None:
+            self._source = self._detect()
+        self.state.present = self._source is not None
+        return self._source
+
+    def _ask(self, source: Source) -> None:
         if time.monotonic() - self._tried_at >= self._pause_s:
-            self._list()
+            self._list(source)
         for key, ref in list(self._wanted.items()):
             self.state.queries += 1
-            self._keep(key, self._source.workload(ref), running=False)
+            self._keep(key, source.workload(ref), running=False)
             with self._changed:
                 self._wanted.pop(key, None)
                 self._changed.notify_all()
         self.state.up = True
         self._once.over("fails", "event=source_answers_again source=%s", self.name)
 
-    def _list(self) -> None:
+    def _list(self, source: Source) -> None:
         self.state.queries += 1
-        self._tried_at = time.monotonic()
-        listed = self._source.workloads()[:MAX_WORKLOADS]
+        listed = source.workloads()[:MAX_WORKLOADS]
         keys = set()
         for workload in listed:
             key = workload.id or f"{workload.kind} {workload.name} {workload.share}"
@@ -197,9 +208,12 @@ class Catalogue:
             keys.add(key)
             with self._changed:
                 self._wanted.pop(key, None)
-        self._listed_at, self._pause_s = time.monotonic(), REFRESH_S
         self.state.workloads = len(listed)
         self._forget(keys)
+        with self._changed:
+            self._listed_at = self._tried_at = time.monotonic()
+            self._pause_s = REFRESH_S
+            self._changed.notify_all()
 
     def _keep(self, key: str, workload: Workload | None, *, running: bool) -> None:
         now, wall = time.monotonic(), self._wall()
