@@ -1,0 +1,229 @@
+"""The catalogue of a source: fresh, bounded, and nobody's hindrance, whatever the source does."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+
+from gpuledger_agent.attribution import catalogue as module
+from gpuledger_agent.attribution.base import Kind, SourceError, Workload, WorkloadRef
+from gpuledger_agent.attribution.catalogue import Catalogue
+from tests.waiting import wait_until
+
+
+class Scripted:
+    """A source whose answers a test sets."""
+
+    name = "scripted"
+
+    def __init__(self, *running: Workload) -> None:
+        self.running = list(running)
+        self.ended: list[Workload] = []
+        self.error: Exception | None = None
+        self.there = True
+        self.block = threading.Event()
+        self.block.set()
+        self.asked: list[str] = []
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self.closed = 0
+
+    def present(self) -> bool:
+        return self.there
+
+    def workloads(self) -> Sequence[Workload]:
+        with self._query("list"):
+            return list(self.running)
+
+    def workload(self, ref: WorkloadRef) -> Workload | None:
+        with self._query(ref.id):
+            known = (*self.running, *self.ended)
+            return next((w for w in known if w.id == ref.id), None)
+
+    def close(self) -> None:
+        self.closed += 1
+
+    @contextmanager
+    def _query(self, what: str) -> Iterator[None]:
+        self.asked.append(what)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        self.block.wait(20)
+        self.in_flight -= 1
+        if self.error is not None:
+            raise self.error
+        yield
+
+
+def box(number: int = 1, *, devices: tuple[str, ...] = (), team: str = "search") -> Workload:
+    return Workload(
+        Kind.CONTAINER, f"{number:064x}", f"box-{number}", {"team": team}, devices=devices
+    )
+
+
+def ref(number: int = 1) -> WorkloadRef:
+    return WorkloadRef(Kind.CONTAINER, f"{number:064x}")
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refresh without waiting for it."""
+    monkeypatch.setattr(module, "REFRESH_S", 0.02)
+    monkeypatch.setattr(module, "BACKOFF_MAX_S", 0.05)
+
+
+@contextmanager
+def kept(source: Scripted) -> Iterator[Catalogue]:
+    catalogue = Catalogue("scripted", lambda: source if source.there else None, time.time)
+    catalogue.start()
+    try:
+        catalogue.settle(time.monotonic() + 10)
+        yield catalogue
+    finally:
+        source.block.set()
+        catalogue.stop()
+
+
+def test_workload_when_listed_then_found_without_asking() -> None:
+    source = Scripted(box())
+    with kept(source) as catalogue:
+        assert catalogue.find(ref()) == box()
+        assert catalogue.named(Kind.CONTAINER, "box-1") == box()
+    assert source.asked == ["list"]
+
+
+def test_workload_when_it_came_after_the_list_then_asked_for_by_id() -> None:
+    source = Scripted()
+    with kept(source) as catalogue:
+        source.ended.append(box())
+        assert catalogue.find(ref()) is None
+        catalogue.settle(time.monotonic() + 10)
+        assert catalogue.find(ref()) == box()
+
+
+def test_workload_when_nobody_knows_it_then_asked_once() -> None:
+    source = Scripted()
+    with kept(source) as catalogue:
+        for _ in range(50):
+            assert catalogue.find(ref()) is None
+            catalogue.settle(time.monotonic() + 10)
+    assert source.asked.count(ref().id) == 1
+
+
+@pytest.mark.usefixtures("quick")
+def test_workload_when_its_labels_change_then_the_new_ones_are_found() -> None:
+    source = Scripted(box(team="search"))
+    with kept(source) as catalogue:
+        before = catalogue.find(ref())
+        wait_until(lambda: source.asked.count("list") > 3)
+        assert catalogue.find(ref()) is before
+        source.running = [box(team="ads")]
+        wait_until(lambda: (found := catalogue.find(ref())) and found.labels["team"] == "ads")
+
+
+@pytest.mark.usefixtures("quick")
+def test_workload_when_it_ended_then_it_is_remembered_and_its_grant_has_an_end() -> None:
+    source = Scripted(box(devices=("0",)))
+    with kept(source) as catalogue:
+        [granted] = catalogue.granted()
+        assert granted.until == math.inf
+        assert granted.since <= time.time()
+        source.running = []
+        wait_until(lambda: catalogue.granted()[0].until < math.inf)
+        assert catalogue.granted()[0].until >= granted.since
+        assert catalogue.find(ref()) is not None
+
+
+@pytest.mark.usefixtures("quick")
+def test_workload_when_long_ended_then_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FORGET_S", 0.05)
+    source = Scripted(box(devices=("0",)))
+    with kept(source) as catalogue:
+        source.running = []
+        wait_until(lambda: not catalogue.granted())
+
+
+@pytest.mark.usefixtures("quick")
+def test_source_when_it_fails_then_one_line_and_what_is_known_stays(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    source = Scripted(box(devices=("0",)))
+    with caplog.at_level(logging.INFO), kept(source) as catalogue:
+        source.error = SourceError("socket /run/x: connection refused")
+        wait_until(lambda: catalogue.state.failures > 2)
+        assert not catalogue.state.up
+        assert catalogue.find(ref()) == box(devices=("0",))
+        # Nobody waits for a source that is down.
+        assert catalogue.find(ref(2)) is None
+        catalogue.settle(time.monotonic() + 60)
+        source.error = None
+        wait_until(lambda: catalogue.state.up)
+    lines = [r.getMessage() for r in caplog.records if r.name == module.__name__]
+    assert len(lines) == 2
+    assert "event=source_fails source=scripted reason='socket /run/x" in lines[0]
+    assert "event=source_answers_again" in lines[1]
+
+
+@pytest.mark.usefixtures("quick")
+def test_grant_when_the_source_is_silent_for_long_then_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "STALE_S", 0.05)
+    source = Scripted(box(devices=("0",)))
+    with kept(source) as catalogue:
+        source.error = SourceError("gone")
+        wait_until(lambda: catalogue.granted()[0].until < math.inf)
+
+
+@pytest.mark.usefixtures("quick")
+def test_source_when_it_has_a_bug_then_the_catalogue_goes_on() -> None:
+    source = Scripted(box())
+    with kept(source) as catalogue:
+        source.error = KeyError("surprise")
+        wait_until(lambda: catalogue.state.failures > 1)
+        source.error = None
+        wait_until(lambda: catalogue.state.up)
+
+
+@pytest.mark.usefixtures("quick")
+def test_source_when_it_appears_later_then_it_is_used_and_when_it_goes_it_is_let_go() -> None:
+    source = Scripted(box())
+    source.there = False
+    with kept(source) as catalogue:
+        assert not catalogue.state.present
+        source.there = True
+        wait_until(lambda: catalogue.find(ref()) == box())
+        source.there = False
+        wait_until(lambda: not catalogue.state.present and source.closed == 1)
+        assert catalogue.state.failures == 0
+
+
+def test_source_when_it_hangs_then_finding_and_settling_do_not() -> None:
+    source = Scripted(box())
+    with kept(source) as catalogue:
+        source.block.clear()
+        for number in range(2, 10):
+            assert catalogue.find(ref(number)) is None
+        catalogue.settle(time.monotonic() + 0.01)
+        assert catalogue.find(ref()) == box()
+        source.block.set()
+        catalogue.settle(time.monotonic() + 10)
+    assert source.most_in_flight == 1
+
+
+@pytest.mark.usefixtures("quick")
+def test_memory_when_workloads_come_and_go_then_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_WORKLOADS", 16)
+    source = Scripted()
+    with kept(source) as catalogue:
+        for generation in range(20):
+            source.running = [box(100 * generation + n, devices=("0",)) for n in range(40)]
+            seen = source.asked.count("list")
+            wait_until(lambda seen=seen: source.asked.count("list") > seen + 1)
+            assert len(catalogue.granted()) <= 32
