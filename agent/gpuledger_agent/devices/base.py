@@ -58,7 +58,8 @@ class GpuInfo:
 
     `share` is the part of a physical GPU that it stands for: 1.0 for a whole GPU; for a MIG
     instance its compute slices over those of the GPU. `parent_uuid` and `mig_profile` are empty
-    for a whole GPU. `memory_mib` is None where the driver does not say.
+    for a whole GPU, `gpu_instance` (the id of the GPU instance that it lies in) is None.
+    `memory_mib` is None where the driver does not say.
     """
 
     uuid: str
@@ -68,6 +69,7 @@ class GpuInfo:
     share: float = 1.0
     parent_uuid: str = ""
     mig_profile: str = ""
+    gpu_instance: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,7 @@ def _instance(handle: Any, mig: Any, whole: GpuInfo, slices: int, *, with_gpm: b
         share=min(attributes.computeInstanceSliceCount / slices, 1.0),
         parent_uuid=whole.uuid,
         mig_profile=profile,
+        gpu_instance=instance_id,
     )
     gpm = Gpm(handle, instance_id) if with_gpm else None
     return Instance(mig, instance_id, info, gpm)
