@@ -1,4 +1,4 @@
-"""Generate `gpuledger_proto` from `gpuledger/v1/*.proto`, or check that it is fresh.
+"""Generate `gpuledger_proto` from the `.proto` files beside, or check that it is fresh.
 
 Usage: python proto/generate.py [--check]
 """
@@ -13,7 +13,11 @@ from pathlib import Path
 from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent
-PACKAGE = "gpuledger_proto/v1"
+PACKAGES = {
+    "gpuledger_proto/v1": ROOT / "gpuledger/v1",
+    "gpuledger_proto/kubernetes": ROOT / "kubernetes",
+}
+"""Generated package -> directory of its `.proto` files."""
 
 
 def generate(target: Path) -> None:
@@ -22,14 +26,18 @@ def generate(target: Path) -> None:
     code = protoc.main(
         [
             "protoc",
-            # The virtual path makes the modules import each other by our package name.
-            f"--proto_path={PACKAGE}={ROOT / 'gpuledger/v1'}",
+            # The virtual paths make the modules import each other by our package names.
+            *(f"--proto_path={package}={source}" for package, source in PACKAGES.items()),
             f"--proto_path={well_known}",
             f"--python_out={target}",
             f"--grpc_python_out={target}",
             f"--mypy_out=quiet:{target}",
             f"--mypy_grpc_out=quiet:{target}",
-            f"{PACKAGE}/telemetry.proto",
+            *(
+                f"{package}/{file.name}"
+                for package, source in PACKAGES.items()
+                for file in sorted(source.glob("*.proto"))
+            ),
         ],
     )
     if code:
@@ -39,10 +47,10 @@ def generate(target: Path) -> None:
 def stale(fresh: Path) -> list[str]:
     """Names of generated files that differ from what is checked in under ROOT."""
     return [
-        path.name
-        for path in sorted((fresh / PACKAGE).iterdir())
-        if not (ROOT / PACKAGE / path.name).exists()
-        or (ROOT / PACKAGE / path.name).read_bytes() != path.read_bytes()
+        name
+        for package in PACKAGES
+        for name in sorted(f"{package}/{path.name}" for path in (fresh / package).iterdir())
+        if not (ROOT / name).exists() or (ROOT / name).read_bytes() != (fresh / name).read_bytes()
     ]
 
 

@@ -1,0 +1,1 @@
+"""Generated code of the Kubernetes interfaces that the agent asks: CRI and PodResources."""
