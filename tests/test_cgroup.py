@@ -134,6 +134,10 @@ def test_refs_when_a_name_holds_any_character_then_it_is_whole(name: str) -> Non
     assert refs(f"0::/lxc.payload.{name}/init.scope\n") == (container(name, "lxc"),)
 
 
+def test_refs_when_a_unit_is_named_nearly_as_the_managers_own_then_it_counts() -> None:
+    assert refs("0::/system.slice/init.scope.service\n") == (unit("init.scope.service"),)
+
+
 def test_refs_when_a_user_names_a_cgroup_after_others_work_then_it_does_not_count() -> None:
     """systemd delegates what lies below user@UID.service to that user, who may mkdir there."""
     own = unit("user@1000.service")

@@ -77,7 +77,7 @@ PATTERNS = (
     # /batch/gpu/0ab60856...4beb: any runtime, told to use that parent. Podman's pods are none.
     Pattern(Kind.CONTAINER, "", rf"(?<!/libpod_parent/)({_ID})"),
     # /system.slice/vllm.service  /user.slice/user-1000.slice/session-3.scope
-    Pattern(Kind.UNIT, "systemd", r"(?!init\.scope)([^/]{1,247}\.(?:service|scope))"),
+    Pattern(Kind.UNIT, "systemd", r"(?!init\.scope(?:/|$))([^/]{1,247}\.(?:service|scope))"),
 )
 """Where several begin with the same name, the first one decides."""
 
