@@ -23,3 +23,11 @@ def clean(value: str) -> str:
     if not text.isprintable():
         raise LabelError("holds characters that do not print")
     return text
+
+
+def shown(value: str, longest: int = 64) -> str:
+    """A stranger's text on a line for people: cut, and what does not print escaped."""
+    text = value if len(value) <= longest else value[:longest] + "..."
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
