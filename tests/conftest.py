@@ -4,4 +4,6 @@ pytest_plugins = [
     "tests.clickhouse_fixture",
     "tests.collector_fixture",
     "tests.nvml_standin.fixtures",
+    "tests.runtimes.containerd",
+    "tests.runtimes.scripted_cri",
 ]
