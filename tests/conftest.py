@@ -6,4 +6,5 @@ pytest_plugins = [
     "tests.nvml_standin.fixtures",
     "tests.runtimes.containerd",
     "tests.runtimes.scripted_cri",
+    "tests.uplink_fixture",
 ]

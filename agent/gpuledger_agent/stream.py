@@ -6,7 +6,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,6 +144,8 @@ class _Session:
 
     def begin(self, cancel: Callable[[], object]) -> None:
         self._cancel = cancel
+        if self._ended:  # before there was anything to cancel
+            cancel()
 
     def end(self) -> None:
         with self._wake:
@@ -170,12 +172,18 @@ class _Session:
             if not ready:
                 self._check_silence()
                 continue
-            for batch in self._spool.after(self._sent_until, 1):
-                self._sent_until = batch.sequence
+            for batch in self._next():
                 with self._wake:
                     self._unanswered[batch.sequence] = row_count(batch)
                 self._counters.batches_sent += 1
                 yield wire.AgentMessage(batch=batch)
+
+    def _next(self) -> list[wire.Batch]:
+        """The batch to send now; none if all were answered on earlier streams, or dropped."""
+        newest = self._spool.newest
+        found = self._spool.after(self._sent_until, 1)
+        self._sent_until = found[0].sequence if found else max(self._sent_until, newest)
+        return found
 
     def incoming(self, message: wire.CollectorMessage) -> None:
         """What the collector says."""
@@ -187,16 +195,17 @@ class _Session:
                     self._max_in_flight = max(message.welcome.max_in_flight, 1)
                     self._wake.notify_all()
             case "ack":
-                sequences = list(message.ack.sequences)
-                self._counters.rows_acked += self._answered(sequences)
-                self._spool.forget(sequences)
+                rows = self._answered(message.ack.sequences)
+                self._counters.rows_acked += sum(rows.values())
+                self._spool.forget(list(rows))
             case "refusal":
                 self._refused(message.refusal)
             case _:
                 pass  # a newer collector may say more
 
     def _refused(self, refusal: wire.Refusal) -> None:
-        rows = self._answered([refusal.sequence])
+        answered = self._answered([refusal.sequence])
+        rows = sum(answered.values())
         refused = rows if refusal.whole_batch else min(refusal.rows_refused, rows)
         self._counters.rows_refused += refused
         self._counters.rows_acked += rows - refused
@@ -205,15 +214,17 @@ class _Session:
             "event=batch_refused sequence=%d rows=%d of=%d reason=%r",
             *(refusal.sequence, refused, rows, refusal.reason),
         )
-        if refusal.whole_batch:
-            self._spool.set_aside(refusal.sequence, refusal.reason)
-        else:
-            self._spool.forget([refusal.sequence])
+        for sequence in answered:
+            if refusal.whole_batch:
+                self._spool.set_aside(sequence, refusal.reason)
+            else:
+                self._spool.forget([sequence])
 
-    def _answered(self, sequences: list[int]) -> int:
-        """Strike these off; return how many rows they held."""
+    def _answered(self, sequences: Iterable[int]) -> dict[int, int]:
+        """Strike these off; return the rows of each that was sent here and had no answer yet."""
         with self._wake:
-            rows = sum(self._unanswered.pop(s, 0) for s in sequences)
+            known = [s for s in dict.fromkeys(sequences) if s in self._unanswered]
+            rows = {s: self._unanswered.pop(s) for s in known}
             self._wake.notify_all()
         return rows
 
