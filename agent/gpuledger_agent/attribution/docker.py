@@ -1,0 +1,146 @@
+"""Containers of Docker, and of Podman by its compatible API, over a unix socket."""
+
+from __future__ import annotations
+
+import logging
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from gpuledger_agent.attribution.base import (
+    MAX_LABELS,
+    Kind,
+    SourceError,
+    Workload,
+    WorkloadRef,
+)
+from gpuledger_agent.attribution.docker_api import Engine, is_id
+from gpuledger_agent.attribution.docker_container import SANDBOX_ID, describe
+from gpuledger_agent.log import Once
+
+DEFAULT_SOCKETS = (Path("/run/docker.sock"), Path("/run/podman/podman.sock"))
+"""Where Docker and Podman listen unless told otherwise, for containers of root."""
+
+RUNTIMES = frozenset({"", "docker", "podman"})
+"""Runtimes of references that may be ours; behind either name may be the other's socket."""
+
+log = logging.getLogger(__name__)
+
+
+def trusted(path: Path) -> bool:
+    """Whether a socket belongs to root: a user's own could lie about other people's containers."""
+    return _owner(path) == 0
+
+
+class DockerSource:
+    """The running containers, by the runtime's socket; those of pods as their pods.
+
+    `wants` says which environment variables to keep. A container is inspected once: its labels,
+    environment and devices never change, and its name is in every list.
+    """
+
+    def __init__(self, socket: Path, wants: Callable[[str], bool], name: str = "docker") -> None:
+        self._socket = socket
+        self._wants = wants
+        self._name = name
+        self._known: dict[str, Workload] = {}
+        self._stuck: set[str] = set()
+        self._once = Once(log)
+
+    @property
+    def name(self) -> str:
+        """`docker` or `podman`, as configured."""
+        return self._name
+
+    def present(self) -> bool:
+        """Whether the socket is there."""
+        return _owner(self._socket) is not None
+
+    def workloads(self) -> Sequence[Workload]:
+        """The running containers. One that cannot be inspected now is left out until it can."""
+        with Engine(self._socket) as engine:
+            listed = engine.running()
+            self._stuck &= listed.keys()
+            self._known = {i: known for i, known in self._known.items() if i in listed}
+            self._learn(engine, [i for i in listed if i not in self._known])
+        self._known = {i: _renamed(known, listed[i]) for i, known in self._known.items()}
+        return list(self._known.values())
+
+    def workload(self, ref: WorkloadRef) -> Workload | None:
+        """A container, also one that ended and was not removed yet."""
+        if ref.kind not in (Kind.CONTAINER, Kind.POD) or ref.runtime not in RUNTIMES:
+            return None
+        if ref.id in self._known or not is_id(ref.id):
+            return self._known.get(ref.id)
+        with Engine(self._socket) as engine:
+            return self._inspect(engine, ref.id)
+
+    def close(self) -> None:
+        """Nothing is open between calls."""
+
+    def _learn(self, engine: Engine, new: list[str]) -> None:
+        """Inspect what is new. Raises SourceError if nothing at all is known then.
+
+        Docker locks a container that hangs, and whoever inspects it waits. Such a one comes last.
+        """
+        failure = None
+        for container_id in sorted(new, key=self._stuck.__contains__):
+            try:
+                found = self._inspect(engine, container_id)
+            except SourceError as error:
+                failure = error
+                self._stuck.add(container_id)
+                self._once.warning(
+                    container_id,
+                    "event=container_unread source=%s id=%s reason=%r its processes have no labels",
+                    *(self._name, container_id, str(error)),
+                )
+                if engine.over:
+                    break
+            else:
+                self._stuck.discard(container_id)
+                self._once.over(
+                    container_id, "event=container_read source=%s id=%s", self._name, container_id
+                )
+                if found is not None:
+                    self._known[container_id] = found
+        if failure is not None and not self._known:
+            raise failure
+
+    def _inspect(self, engine: Engine, container_id: str) -> Workload | None:
+        inspected = engine.inspect(container_id)
+        if inspected is None:
+            return None
+        found = describe(container_id, inspected, self._wants)
+        sandbox = found.labels.get(SANDBOX_ID, "") if found.kind is Kind.POD else ""
+        if not is_id(sandbox) or sandbox == container_id:
+            return found
+        return replace(found, labels=self._pod_labels(engine, sandbox, found))
+
+    def _pod_labels(self, engine: Engine, sandbox: str, container: Workload) -> dict[str, str]:
+        """The pod's own labels, which its sandbox has, and the container's."""
+        pod = self._known.get(sandbox)
+        if pod is None:
+            inspected = engine.inspect(sandbox)
+            if inspected is None:
+                return dict(container.labels)
+            pod = describe(sandbox, inspected, self._wants)
+        return dict(islice({**pod.labels, **container.labels}.items(), MAX_LABELS))
+
+
+def _owner(path: Path) -> int | None:
+    """User id of a socket's owner, None if it is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_uid if stat.S_ISSOCK(status.st_mode) else None
+
+
+def _renamed(known: Workload, name: str) -> Workload:
+    """The same object while the name is the same. A pod's name is not its container's."""
+    if known.kind is Kind.POD or name in ("", known.name):
+        return known
+    return replace(known, name=name)
