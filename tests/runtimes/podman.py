@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -37,8 +38,9 @@ class Podman(Runtime):
 
     cgroups = ("libpod_parent/conmon", "libpod_parent")
 
-    def run_by_command(self, name: str, *options: str) -> str:
-        """Id of a new running container, made by `podman run` with these options."""
+    @contextmanager
+    def by_command(self, name: str, *options: str) -> Iterator[str]:
+        """Id of a container that `podman run` starts with these options; removed in the end."""
         limits = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")
         client = ("podman", f"--url=unix://{self.socket}", "run", "--detach", "--network=none")
         done = subprocess.run(
@@ -47,8 +49,12 @@ class Podman(Runtime):
             capture_output=True,
             text=True,
         )
-        self.created.append(done.stdout.strip())
-        return self.created[-1]
+        container_id = done.stdout.strip()
+        self.created.append(container_id)
+        try:
+            yield container_id
+        finally:
+            self.remove(container_id)
 
 
 @pytest.fixture(scope="session")

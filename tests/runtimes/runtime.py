@@ -90,12 +90,20 @@ class Runtime:
         self._ask("DELETE", f"/containers/{name}?force=1")
 
     @contextmanager
+    def prepared(self, name: str, *args: Any, **kwargs: Any) -> Iterator[str]:
+        """`create`, and `remove` in the end."""
+        container_id = self.create(name, *args, **kwargs)
+        try:
+            yield container_id
+        finally:
+            self.remove(container_id)
+
+    @contextmanager
     def container(self, name: str, *args: Any, **kwargs: Any) -> Iterator[tuple[str, int]]:
         """`run`, and `remove` in the end."""
-        try:
-            yield self.run(name, *args, **kwargs)
-        finally:
-            self.remove(name)
+        with self.prepared(name, *args, **kwargs) as container_id:
+            self.start(container_id)
+            yield container_id, host_pid(container_id)
 
     def _post(self, target: str, body: bytes = b"", kind: str = "application/json") -> Any:
         return self._ask("POST", target, body, kind)
