@@ -5,6 +5,8 @@ pytest_plugins = [
     "tests.collector_fixture",
     "tests.nvml_standin.fixtures",
     "tests.runtimes.containerd",
+    "tests.runtimes.dockerd",
+    "tests.runtimes.podman",
     "tests.runtimes.scripted_cri",
     "tests.uplink_fixture",
 ]

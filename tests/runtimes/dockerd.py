@@ -9,8 +9,8 @@ import pytest
 from tests.runtimes.enclosure import require
 from tests.runtimes.runtime import Runtime, started
 
-PROGRAMS = ("dockerd", "containerd", "runc", "busybox")
-PACKAGES = "docker.io containerd runc busybox-static"
+PROGRAMS = ("dockerd", "containerd", "runc", "busybox", "unshare", "setpriv")
+PACKAGES = "docker.io containerd runc busybox-static util-linux"
 
 
 @pytest.fixture(scope="session")

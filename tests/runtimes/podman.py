@@ -14,8 +14,8 @@ from tests.runtimes.enclosure import require
 from tests.runtimes.image import IMAGE
 from tests.runtimes.runtime import Runtime, started
 
-PROGRAMS = ("podman", "conmon", "runc", "busybox")
-PACKAGES = "podman conmon runc busybox-static"
+PROGRAMS = ("podman", "conmon", "runc", "busybox", "unshare", "setpriv")
+PACKAGES = "podman conmon runc busybox-static util-linux"
 
 GPUS = {
     "cdiVersion": "0.3.0",
