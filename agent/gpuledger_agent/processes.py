@@ -118,11 +118,12 @@ class HostProcesses:
         entry = self._by_pid.get(pid)
         if entry is not None and entry.alive():
             entry.seen = now
-            return entry.facts
-        entry = self._look_up(pid, now, entry)
+        else:
+            entry = self._look_up(pid, now, entry)
+            self._by_pid[pid] = entry
         # No lock: /proc/PID/environ can block for as long as that process is stuck, and must not
-        # block other GPUs' threads. Two threads that look up the same pid agree on the key.
-        self._by_pid[pid] = entry
+        # block other GPUs' threads. Two threads that look up the same pid agree on the key; whose
+        # entry is found by it is settled the next time, so that the one kept is the one seen.
         self._by_key[entry.facts.key] = entry
         return entry.facts
 
@@ -173,7 +174,9 @@ class HostProcesses:
             raw = _read("environ", home, ENVIRON_LIMIT)
         except OSError as error:
             return {}, error.strerror or str(error)
-        pairs = (item.split("=", 1) for item in raw.decode("utf-8", "replace").split("\0"))
+        # What follows the last NUL was cut off by the limit, and could pass for another value.
+        whole = raw if len(raw) < ENVIRON_LIMIT else raw[: raw.rfind(b"\0") + 1]
+        pairs = (item.split("=", 1) for item in whole.decode("utf-8", "replace").split("\0"))
         return {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and self._wants(pair[0])}, ""
 
 
