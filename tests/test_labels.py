@@ -1,0 +1,102 @@
+"""What a label may be, and how a stranger's text is shown to people."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpuledger_agent.attribution.labels import MAX_LABEL, LabelError, clean, shown
+
+ANY = st.text(st.characters(exclude_categories=()), max_size=3 * MAX_LABEL)
+PRINTABLE = st.text(st.characters(categories=("L", "M", "N", "P", "S")), max_size=MAX_LABEL)
+
+
+@pytest.mark.parametrize(
+    ("found", "booked"),
+    [
+        ("search", "search"),
+        ("  two words\t\n", "two words"),
+        ("u\u0308ber", "über"),
+        ("\u2126", "Ω"),
+        ("", ""),
+        (" \u00a0\u2003\n", ""),
+        ("x" * MAX_LABEL, "x" * MAX_LABEL),
+        ("e\u0301" * MAX_LABEL, "é" * MAX_LABEL),
+        ("🙂" * MAX_LABEL, "🙂" * MAX_LABEL),
+    ],
+)
+def test_label_when_it_can_stand_then_it_is_trimmed_and_of_one_form(
+    found: str, booked: str
+) -> None:
+    assert clean(found) == booked
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        "a\nb",
+        "a\0",
+        "a\x1b[31mb",
+        "a\u202eb",
+        "a\u2028b",
+        "a\u00a0b",
+        "a\u200bb",
+        "\udc80",
+        "\ue000",
+    ],
+)
+def test_label_when_it_does_not_print_then_it_is_refused(found: str) -> None:
+    with pytest.raises(LabelError, match=r"^holds characters that do not print$"):
+        clean(found)
+
+
+@pytest.mark.parametrize(
+    "found",
+    ["x" * (MAX_LABEL + 1), "x" * 10_000_000, "e\u0301" * 129],
+    ids=["one more", "10 MB", "composed"],
+)
+def test_label_when_too_long_then_it_is_refused_and_not_cut(found: str) -> None:
+    """A name cut short may be another's."""
+    with pytest.raises(LabelError, match=f"^is longer than {MAX_LABEL} characters$"):
+        clean(found)
+
+
+@settings(deadline=None)
+@given(ANY)
+def test_label_whatever_is_found_then_it_is_refused_or_fit_for_the_books(found: str) -> None:
+    try:
+        booked = clean(found)
+    except LabelError:
+        return
+    assert booked.isprintable()
+    assert booked == booked.strip()
+    assert len(booked) <= MAX_LABEL
+    assert unicodedata.is_normalized("NFC", booked)
+    assert booked.encode().decode() == booked
+    assert clean(booked) == booked
+
+
+@settings(deadline=None)
+@given(PRINTABLE)
+def test_label_whatever_prints_then_it_is_not_refused(found: str) -> None:
+    booked = unicodedata.normalize("NFC", found)
+    if len(booked) <= MAX_LABEL:
+        assert clean(found) == booked
+
+
+@settings(deadline=None)
+@given(ANY, st.integers(0, 100))
+def test_text_whatever_it_is_then_it_is_shown_on_one_short_line(text: str, longest: int) -> None:
+    line = shown(text, longest)
+    assert line.isprintable()
+    assert len(line) <= len("\\U0010ffff") * longest + len("...")
+    assert len(text) <= longest or line.endswith("...")
+
+
+def test_text_when_it_prints_and_is_short_then_it_is_shown_as_it_is() -> None:
+    assert shown("größer 🙂") == "größer 🙂"
+    assert shown("a\nb\x1b") == "a\\nb\\x1b"
+    assert shown("x" * 65) == "x" * 64 + "..."
