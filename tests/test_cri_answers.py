@@ -46,6 +46,14 @@ def test_devices_when_cri_o_tells_the_specification_alone_are_those_of_the_envir
     assert found.environ == {"GPULEDGER_TEAM": "a"}
 
 
+def test_environment_when_the_configuration_alone_is_told_is_what_the_pod_asked_for(
+    cri_server: ScriptedServer, cri_source: CriSource
+) -> None:
+    envs = [{"key": "GPULEDGER_TEAM", "value": "a"}, {"key": "PATH", "value": "/bin"}]
+    serve(cri_server, info={"config": {"envs": envs}})
+    assert only(cri_source).environ == {"GPULEDGER_TEAM": "a"}
+
+
 @pytest.mark.parametrize(
     ("config", "runtime", "devices"),
     [
@@ -113,7 +121,7 @@ def test_pod_when_it_got_another_sandbox_is_the_ready_or_else_the_newest_one(
     dead, newer = (a_sandbox(f"dead-{n}", state=cri.SANDBOX_NOTREADY, created_at=n) for n in (1, 2))
     ready = a_sandbox("ready", created_at=0)
     ref = WorkloadRef(Kind.POD, "", pod_uid="u")
-    for sandboxes, expected in (([dead, ready, newer], "ready"), ([newer, dead], "dead-2")):
+    for sandboxes, expected in (([dead, ready, newer], "ready"), ([dead, newer], "dead-2")):
         serve(cri_server, sandboxes=sandboxes)
         found = cri_source.workload(ref)
         assert found is not None

@@ -124,6 +124,30 @@ def test_environment_when_a_variable_is_too_long_is_read_without_it(
     assert only(cri_source).environ == {"GPULEDGER_TEAM": "a"}
 
 
+def test_devices_when_their_variable_is_too_long_are_none(
+    cri_server: ScriptedServer, cri_source: CriSource
+) -> None:
+    env = ["NVIDIA_VISIBLE_DEVICES=" + "0," * MAX_VALUE_BYTES]
+    serve(cri_server, info={"runtimeSpec": {"process": {"env": env}}})
+    assert only(cri_source).devices == ()
+
+
+def test_environment_when_there_are_too_many_variables_is_cut_to_the_limit(
+    cri_server: ScriptedServer, cri_source: CriSource
+) -> None:
+    env = [f"GPULEDGER_{n}=" for n in range(MAX_LABELS + 1)]
+    serve(cri_server, info={"runtimeSpec": {"process": {"env": env}}})
+    assert len(only(cri_source).environ) == MAX_LABELS
+
+
+def test_image_when_its_name_is_too_long_is_left_out(
+    cri_server: ScriptedServer, cri_source: CriSource
+) -> None:
+    too_long = {"image": "x" * (MAX_VALUE_BYTES + 1)}
+    serve(cri_server, [a_container(image=too_long, image_ref="vllm:1")])
+    assert only(cri_source).image == "vllm:1"
+
+
 def test_info_when_it_is_nested_too_deep_or_too_big_is_not_read(cri_server: ScriptedServer) -> None:
     serve(cri_server, [a_container(labels={"team": b"a"})])
     for info in (b"[" * 200_000, b'{"config":"' + b"x" * (5 << 20) + b'"}'):
@@ -177,7 +201,7 @@ def test_runtime_when_it_fails_is_quoted_in_one_line(
     cri_server: ScriptedServer, cri_source: CriSource
 ) -> None:
     cri_server.answers[CONTAINERS] = grpc.StatusCode.INTERNAL
-    with pytest.raises(SourceError, match=r"^INTERNAL: as the test asked$"):
+    with pytest.raises(SourceError, match=r"^INTERNAL: as the test asked x{50,300}$"):
         cri_source.workloads()
 
 

@@ -155,7 +155,7 @@ def test_devices_when_cdi_injects_them_are_its_names_of_gpus(
 ) -> None:
     annotations = {
         "cdi.k8s.io/nvidia-device-plugin_1": "nvidia.com/gpu=1,nvidia.com/gpu=2",
-        "cdi.k8s.io/other": "nvidia.com/gds=all",
+        "cdi.k8s.io/other": "nvidia.com/gds=all,nvidia.com/gpu=,nvidia.com/gpu",
         "example.com/note": "nvidia.com/gpu=7",
     }
     env = {"NVIDIA_VISIBLE_DEVICES": "void"}

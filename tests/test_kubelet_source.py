@@ -187,7 +187,7 @@ DEVICE = "k8s.gpu.nvidia.com/device=gpu-0"
         (claimed(name="gpu-0-mig-1g18gb-19-0"), ("gpu-0-mig-1g18gb-19-0",)),
         (claimed(), ()),
         (claimed(["k8s.compute-domain.nvidia.com/claim=c"], "compute-domain.nvidia.com", "c"), ()),
-        (claimed(["example.com/nic=gpu-0"], "dra.example.com", "gpu-0"), ()),
+        (claimed([CLAIM], "dra.example.com", "gpu-0"), ()),
         (claimed([CLAIM, "example.com/nic=1", DEVICE], ""), (CLAIM, DEVICE)),
     ],
 )
@@ -230,7 +230,7 @@ def test_kubelet_when_it_fails_or_hangs_is_an_error_not_an_empty_list(
     monkeypatch.setattr(module, "QUERY_S", 0.2)
     grant(server, devices("GPU-a::0"))
     for answer, reason in (
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, "RESOURCE_EXHAUSTED: as the test asked"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "^RESOURCE_EXHAUSTED: as the test asked"),
         (HANGS, r"took longer than 0\.2 seconds"),
         (b"\xff", "INTERNAL"),
     ):

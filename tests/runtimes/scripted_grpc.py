@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import grpc
 from google.protobuf.message import Message
 
-Answer = Message | bytes | grpc.StatusCode | Callable[[bytes], "Answer"]
-"""A message, what may be one, an error, or what makes one of these of the question."""
-
 HANGS = object()
+"""No answer at all."""
+
+DETAILS = "as the test\nasked " + "x" * 1_000
+"""What a server says of its errors."""
 
 
 class ScriptedServer(grpc.GenericRpcHandler):
     """Answers methods by their path, `/package.Service/Method`; others are UNIMPLEMENTED.
 
-    `asked` counts the calls of each method. A context manager.
+    An answer is a message, bytes that may be one, an error's code, HANGS, or a function that makes
+    one of these of the question. `asked` counts the calls of each method. A context manager.
     """
 
     def __init__(self, socket: Path) -> None:
         self.socket = socket
-        self.answers: dict[str, Answer | object] = {}
+        self.answers: dict[str, Any] = {}
         self.asked: Counter[str] = Counter()
         self._over = threading.Event()
         self._server = grpc.server(ThreadPoolExecutor(8), handlers=[self])
@@ -42,9 +43,9 @@ class ScriptedServer(grpc.GenericRpcHandler):
 
     def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         """What gRPC asks for the handler of a method."""
+        self.asked[call.method] += 1
         if call.method not in self.answers:
             return None
-        self.asked[call.method] += 1
 
         def answered(question: bytes, context: grpc.ServicerContext) -> bytes:
             return self._bytes(self.answers[call.method], question, context)
@@ -58,7 +59,7 @@ class ScriptedServer(grpc.GenericRpcHandler):
             case Message():
                 return answer.SerializeToString()
             case grpc.StatusCode():
-                context.abort(answer, "as the test\nasked")
+                context.abort(answer, DETAILS)
             case _ if answer is HANGS:
                 self._over.wait()
                 return b""

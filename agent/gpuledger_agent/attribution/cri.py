@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,10 +42,10 @@ DEFAULT_SOCKETS = (
 )
 """Where runtimes listen unless told otherwise; RKE2 does as K3s."""
 
-_RUNNING = cri.ContainerFilter(state=cri.ContainerStateValue(state=cri.CONTAINER_RUNNING))
-
 STATUS_S = QUERY_S / 4
 """How long the status of one container among all may take."""
+
+_RUNNING = cri.ContainerFilter(state=cri.ContainerStateValue(state=cri.CONTAINER_RUNNING))
 
 _BARE_ID = re.compile(r"(sha256:)?[0-9a-f]{64}")
 
@@ -252,13 +252,12 @@ def _image(container: cri.Container, status: cri.ImageSpec) -> str:
 
 
 def _texts(found: Mapping[str, bytes]) -> dict[str, str]:
-    """Labels as text, in the order of their keys, without what is too long or too many."""
-    short = (
-        (key, value.decode("utf-8", "replace"))
+    """Labels as text, in the order of their keys, without what is too long."""
+    return {
+        key: value.decode("utf-8", "replace")
         for key, value in sorted(found.items())
         if len(key.encode()) <= MAX_VALUE_BYTES >= len(value)
-    )
-    return dict(islice(short, MAX_LABELS))
+    }
 
 
 def _merged(*layers: Mapping[str, str]) -> dict[str, str]:

@@ -53,7 +53,8 @@ def _visible(asked: Mapping[str, str], got: Mapping[str, str], options: Any) -> 
     inherited = got.get(VISIBLE_DEVICES, "")
     if inherited == "all" and "nvidia" not in _text(_member(options, "binary_name")):
         inherited = ""
-    return asked.get(VISIBLE_DEVICES, inherited)
+    visible = asked.get(VISIBLE_DEVICES, inherited)
+    return visible if len(visible.encode()) <= MAX_VALUE_BYTES else ""
 
 
 def _config_env(config: Any) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import time
 from collections.abc import Callable
@@ -20,17 +21,13 @@ MAX_REASON = 200
 """Characters of an error message that are passed on."""
 
 _OPTIONS = (
-    # By default the authority is the socket's path, which servers written in Go refuse.
+    # By default the authority is the escaped path of the socket, which strict servers refuse
+    # (https://github.com/grpc/grpc/issues/38142).
     ("grpc.default_authority", "localhost"),
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.enable_http_proxy", 0),
     ("grpc.enable_retries", 0),
-    # Shared subchannels would hand one channel's reconnect pause to the next.
-    ("grpc.use_local_subchannel_pool", 1),
 )
-
-_BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-"""After these the next question opens a new channel: the old one would pause before it connects."""
 
 Stub = TypeVar("Stub")
 Question = TypeVar("Question")
@@ -77,7 +74,7 @@ class UnixService(Generic[Stub]):
     def stub(self) -> Stub:
         """The stub of an open channel."""
         if self._stub is None:
-            address = f"unix:{quote(str(self._socket.absolute()))}"
+            address = f"unix:{quote(os.fsencode(self._socket.absolute()))}"
             self._channel = grpc.insecure_channel(address, options=_OPTIONS)
             self._stub = self._make_stub(self._channel)
         return self._stub
@@ -96,7 +93,8 @@ class UnixService(Generic[Stub]):
             return method(question, timeout=left)
         except grpc.RpcError as error:
             failed = _call_error(error, deadline)
-            if failed.code in _BROKEN:
+            if failed.code is grpc.StatusCode.UNAVAILABLE:
+                # This channel would pause before it connects again; a new one does so at once.
                 self.close()
             raise failed from None
 
