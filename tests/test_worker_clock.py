@@ -62,7 +62,7 @@ class Host:
         assert sum(use.observed_ms for use in self.uses) <= passed_ms + len(self.uses)
 
 
-steps = st.lists(st.tuples(st.integers(0, 40), st.floats(-STALL_S + STEP_S, 1000)), max_size=6)
+steps = st.lists(st.tuples(st.integers(1, 40), st.floats(-STALL_S + STEP_S, 1000)), max_size=6)
 
 
 @settings(deadline=None)
