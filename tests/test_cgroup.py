@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,7 @@ def test_refs_when_a_unit_is_named_nearly_as_the_managers_own_then_it_counts() -
 
 def test_refs_when_a_user_names_a_cgroup_after_others_work_then_it_does_not_count() -> None:
     """systemd delegates what lies below user@UID.service to that user, who may mkdir there."""
-    own = unit("user@1000.service")
+    own = replace(unit("user@1000.service"), user=1000)
     assert refs(f"0::{MANAGER}/slurm/uid_0/job_7") == (own,)
     assert refs(f"0::{MANAGER}/slurmstepd.scope/job_7") == (own,)
     assert refs(f"0::{MANAGER}/kubepods/pod{UID}/{ID}") == (own,)

@@ -11,9 +11,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from gpuledger_agent.processes import ProcessFacts
-from gpuledger_agent.records import Owner
-
 
 class Kind(StrEnum):
     """Kinds of workload, as the books name them."""
@@ -33,12 +30,15 @@ class WorkloadRef:
     job's number, the unit's name. `runtime` is what the path says of who made it: "docker",
     "containerd", "crio", "podman", "lxc", "nspawn", "slurm", "systemd", or "" if it does not tell.
     `pod_uid` is the Kubernetes pod's, with dashes as the API writes it (a static pod's has none).
+    `user` is the uid of the user whose own service manager it lies below, who named it and could
+    name it after anything; None outside of such.
     """
 
     kind: Kind
     id: str
     runtime: str = ""
     pod_uid: str = ""
+    user: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,26 +109,3 @@ MAX_LABELS = 256
 
 MAX_VALUE_BYTES = 4_096
 """Bytes of a label, annotation or variable that are kept; longer values are dropped whole."""
-
-
-class Resolver(Protocol):
-    """Names the owner of a process from one source.
-
-    `name` goes into `owner_source` of the rows it names.
-    """
-
-    @property
-    def name(self) -> str:
-        """Name of the resolver, as configured and as written into the books."""
-        ...
-
-    def wants(self, variable: str) -> bool:
-        """Whether this resolver reads the environment variable of this name."""
-        ...
-
-    def resolve(self, facts: ProcessFacts) -> Owner | None:
-        """The owner as far as this source knows it, None if it knows nothing.
-
-        Values are as found; whoever calls cleans them. Never raises, never blocks for long.
-        """
-        ...

@@ -84,7 +84,7 @@ PATTERNS = (
 _ANY = re.compile("/(?:" + "|".join(pattern.names for pattern in PATTERNS) + ")(?=/|$)")
 _SLICE_FORM = re.compile(r"\.slice:([a-z-]{1,32}):")  # meant for systemd, taken for a name
 _ESCAPED = re.compile(r"\\x([2-7][0-9a-f])")  # systemd.unit(5)
-_USER_MANAGER = re.compile(r"user@[0-9]{1,10}\.service")
+_USER_MANAGER = re.compile(r"user@([0-9]{1,10})\.service")
 
 
 def refs(text: str) -> tuple[WorkloadRef, ...]:
@@ -95,15 +95,15 @@ def refs(text: str) -> tuple[WorkloadRef, ...]:
     where there is nothing else. Empty if no name means anything. Never raises.
     """
     readings = (_read(path) for path in _paths(text))
-    return max(readings, key=_worth, default=_Reading("", (), users=False)).refs
+    return max(readings, key=_worth, default=_Reading("", (), None)).refs
 
 
 class _Reading(NamedTuple):
-    """What one path says. `users`: a user's own manager made these names, and could make any."""
+    """What one path says. `user`: whose own manager made these names, and could make any."""
 
     path: str
     refs: tuple[WorkloadRef, ...]
-    users: bool
+    user: int | None
 
 
 def _paths(text: str) -> set[str]:
@@ -115,12 +115,14 @@ def _paths(text: str) -> set[str]:
 
 def _read(path: str) -> _Reading:
     found: list[WorkloadRef] = []
-    unit, users, pod_end = "", False, -1
+    unit, pod_end = "", -1
+    user: int | None = None
     for pattern, name, match in _matches(_SLICE_FORM.sub(r".slice/\1-", path)):
         if pattern.kind is Kind.UNIT:
             unit = name
-            users = users or (not found and _USER_MANAGER.fullmatch(name) is not None)
-        elif users and (pattern.kind is not Kind.CONTAINER or not pattern.runtime):
+            manager = None if found else _USER_MANAGER.fullmatch(name)
+            user = int(manager[1]) if manager and user is None else user
+        elif user is not None and (pattern.kind is not Kind.CONTAINER or not pattern.runtime):
             # Users name cgroups below their manager as they like: no pods and jobs of others here.
             continue
         elif pattern.kind is Kind.POD:
@@ -129,10 +131,10 @@ def _read(path: str) -> _Reading:
         elif match.start() == pod_end and pattern.kind is Kind.CONTAINER:
             found[-1] = WorkloadRef(Kind.POD, name, pattern.runtime, found[-1].pod_uid)
         else:
-            found.append(WorkloadRef(pattern.kind, name, pattern.runtime))
+            found.append(WorkloadRef(pattern.kind, name, pattern.runtime, user=user))
     if not found and unit:
-        found.append(WorkloadRef(Kind.UNIT, unit, "systemd"))
-    return _Reading(path, tuple(found[:MAX_DEPTH]), users)
+        found.append(WorkloadRef(Kind.UNIT, unit, "systemd", user=user))
+    return _Reading(path, tuple(found[:MAX_DEPTH]), user)
 
 
 def _matches(path: str) -> Iterator[tuple[Pattern, str, re.Match[str]]]:
@@ -150,5 +152,5 @@ def _worth(reading: _Reading) -> tuple[int, int, bool, int, str]:
     """How much a path tells, most of all of what users cannot make up."""
     workloads = [ref for ref in reading.refs if ref.kind is not Kind.UNIT]
     told = sum(bool(ref.id) + bool(ref.pod_uid) + bool(ref.runtime) for ref in workloads)
-    trusted = 0 if reading.users else told
+    trusted = told if reading.user is None else 0
     return trusted, told, bool(reading.refs), len(reading.path), reading.path
