@@ -218,7 +218,7 @@ def test_check_when_run_on_a_host_with_faults_then_each_has_its_remedy(
         "ok    GPU 0: NVIDIA H100 80GB HBM3",
         "FAIL  GPU 1: NVML: GPU is lost",
         "-> reset the GPU or reboot",
-        f"ok    pid {named.pid} sleep: team search (from environment)",
+        f"ok    pid {named.pid} sleep: team search (rule 'built-in: gpuledger variables', ",
         f"warn  pid {unnamed.pid} sleep: nobody names its team",
         "FAIL  collector 127.0.0.1:1: UNAVAILABLE",
         "-> start it (gpuledger serve)",

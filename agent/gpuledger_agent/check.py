@@ -4,52 +4,33 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from enum import Enum
+from collections.abc import Iterator, Sequence
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from gpuledger_agent.attribution.attributor import Attributor
+from gpuledger_agent.check_owners import granted, owner, sources
+from gpuledger_agent.check_result import Check, Verdict
 from gpuledger_agent.clock import SteadyClock
 from gpuledger_agent.config import AgentConfig
-from gpuledger_agent.daemon import make_attributor
-from gpuledger_agent.devices.base import DeviceError, DeviceLayer, Reading, SmSource
+from gpuledger_agent.daemon import make_attributor, make_processes
+from gpuledger_agent.devices.base import DeviceError, DeviceLayer, GpuInfo, Reading, SmSource
 from gpuledger_agent.driver import REMEDIES
-from gpuledger_agent.processes import HostProcesses, ProcessFacts
+from gpuledger_agent.processes import ProcessFacts
 from gpuledger_agent.stream import reason
 
 REACH_S = 5.0
 """How long a collector may take to answer."""
 
 
-class Verdict(Enum):
-    """How a check went."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing looked at; `remedy` is empty where nothing needs doing."""
-
-    verdict: Verdict
-    subject: str
-    text: str
-    remedy: str = ""
-
-    def as_dict(self) -> dict[str, str]:
-        """Plain strings, for JSON."""
-        return asdict(self) | {"verdict": self.verdict.value}
-
-
 def checks(config: AgentConfig, layer: DeviceLayer) -> Iterator[Check]:
     """Look at everything the agent depends on, in the order in which it depends on it."""
-    attributor = make_attributor(config)
+    clock = SteadyClock()
+    attributor = make_attributor(config, clock)
+    table = make_processes(config, attributor)
+    attributor.start()
     pids: set[int] = set()
+    gpus: list[GpuInfo] = []
     try:
         version = layer.open()
         count = layer.count()
@@ -58,15 +39,22 @@ def checks(config: AgentConfig, layer: DeviceLayer) -> Iterator[Check]:
     else:
         yield Check(Verdict.OK, "driver", f"version {version}, {count} GPUs")
         for index in range(count):
-            yield from _gpu(layer, index, pids)
-        yield from _processes(pids, attributor)
+            yield from _gpu(layer, index, pids, gpus)
+    facts = [table.identify(pid, clock.now()) for pid in sorted(pids)]
+    attributor.settle()
+    yield from sources(attributor)
+    yield from _processes(facts)
+    for one in facts:
+        yield owner(one, attributor)
+    yield from granted(attributor, gpus)
+    attributor.stop()
     layer.close()
     yield _spool(config)
     for address in config.collectors:
         yield _collector(address)
 
 
-def _gpu(layer: DeviceLayer, index: int, pids: set[int]) -> Iterator[Check]:
+def _gpu(layer: DeviceLayer, index: int, pids: set[int], gpus: list[GpuInfo]) -> Iterator[Check]:
     try:
         device = layer.device(index)
         device.read()
@@ -77,6 +65,7 @@ def _gpu(layer: DeviceLayer, index: int, pids: set[int]) -> Iterator[Check]:
         return
     for reading in readings:
         pids.update(p.pid for p in reading.processes if p.listed)
+        gpus.append(reading.gpu)
         missing = _not_offered(reading)
         gpu = reading.gpu
         name = f"GPU {index}" + (f" MIG {gpu.mig_profile}" if gpu.mig_profile else "")
@@ -105,10 +94,7 @@ def _not_offered(reading: Reading) -> list[str]:
     return missing
 
 
-def _processes(pids: set[int], attributor: Attributor) -> Iterator[Check]:
-    table = HostProcesses(attributor.wants)
-    now = SteadyClock().now()
-    facts = [table.identify(pid, now) for pid in sorted(pids)]
+def _processes(facts: Sequence[ProcessFacts]) -> Iterator[Check]:
     hidden = [f.key.pid for f in facts if not f.visible]
     if hidden:
         yield Check(
@@ -127,23 +113,6 @@ def _processes(pids: set[int], attributor: Attributor) -> Iterator[Check]:
         )
     if not hidden and not closed:
         yield Check(Verdict.OK, "processes", f"{len(facts)} on the GPUs, all visible")
-    for one in facts:
-        yield _owner(one, attributor)
-
-
-def _owner(facts: ProcessFacts, attributor: Attributor) -> Check:
-    owner = attributor.owner(facts)
-    subject = f"pid {facts.key.pid} {facts.name}".rstrip()
-    if owner.team:
-        named = (("model", owner.model), ("endpoint", owner.endpoint), ("pool", owner.pool))
-        rest = "".join(f", {name} {value}" for name, value in named if value)
-        return Check(Verdict.OK, subject, f"team {owner.team}{rest} (from {owner.source})")
-    return Check(
-        Verdict.WARN,
-        subject,
-        "nobody names its team",
-        "set GPULEDGER_TEAM in its environment, or --team for the whole host",
-    )
 
 
 def _spool(config: AgentConfig) -> Check:

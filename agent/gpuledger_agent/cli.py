@@ -11,7 +11,8 @@ from types import FrameType
 import click
 
 from gpuledger_agent import __version__, log
-from gpuledger_agent.check import Verdict, checks
+from gpuledger_agent.check import checks
+from gpuledger_agent.check_result import Verdict
 from gpuledger_agent.config import AgentConfig
 from gpuledger_agent.daemon import Daemon
 from gpuledger_agent.devices.nvml import NvmlLayer

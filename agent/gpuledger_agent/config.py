@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gpuledger_agent.attribution import rules_file
+from gpuledger_agent.attribution.attributor import ORDER
 from gpuledger_agent.attribution.labels import LabelError, clean
+from gpuledger_agent.attribution.rules import Rules
+from gpuledger_agent.attribution.sources import SOCKETS
 from gpuledger_agent.records import Owner
 
 DEFAULT_COLLECTOR = "127.0.0.1:7670"
@@ -26,8 +30,9 @@ class AgentConfig:
     """Settings of one agent.
 
     `window_s` divides 60, so that windows nest in minutes, hours and days. `pool` is the pool
-    that the GPUs of this host belong to. `owner` is given to processes that no resolver names.
-    `spool` None keeps the spool in memory.
+    that the GPUs of this host belong to. `owner` is given to processes that no source names.
+    `sources` count in this order; `sockets` says where those are that are not in their usual
+    place. `spool` None keeps the spool in memory.
     """
 
     collectors: tuple[str, ...] = (DEFAULT_COLLECTOR,)
@@ -36,6 +41,9 @@ class AgentConfig:
     pool: str = ""
     owner: Owner = Owner()
     labels: Mapping[str, str] = field(default_factory=dict)
+    sources: tuple[str, ...] = ORDER
+    sockets: Mapping[str, Path] = field(default_factory=dict)
+    rules: Rules = field(default_factory=rules_file.load)
     window_s: int = 10
     tick_s: float = 1.0
     spool: Path | None = DEFAULT_SPOOL
@@ -55,6 +63,7 @@ class AgentConfig:
         for address in (*self.collectors, self.metrics_listen, self.health_listen):
             if address:
                 host_port(address)
+        _check_sources(self.sources, self.sockets)
         for name in ("host", "cluster", "pool"):
             _check_label(name, getattr(self, name))
         for name in ("team", "model", "endpoint", "use_case"):
@@ -71,6 +80,17 @@ def _check_times(window_s: int, tick_s: float) -> None:
             f"tick {tick_s} s: take at least {MIN_TICK_S} s, and a whole number of ticks per"
             f" window of {window_s} s"
         )
+
+
+def _check_sources(sources: Sequence[str], sockets: Iterable[str]) -> None:
+    for name in sources:
+        if name not in ORDER:
+            raise ConfigError(f"source {name!r}: take some of {', '.join(ORDER)}")
+        if sources.count(name) > 1:
+            raise ConfigError(f"source {name!r} is named twice")
+    for name in sockets:
+        if name not in SOCKETS:
+            raise ConfigError(f"socket {name!r}: only {', '.join(SOCKETS)} have one")
 
 
 def _check_label(name: str, value: str) -> None:

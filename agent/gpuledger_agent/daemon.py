@@ -13,9 +13,8 @@ import psutil
 
 from gpuledger_agent import __version__, metrics
 from gpuledger_agent.attribution.attributor import Attributor
-from gpuledger_agent.attribution.environment import EnvironmentResolver
-from gpuledger_agent.attribution.static import StaticResolver
-from gpuledger_agent.clock import STALL_S, SteadyClock
+from gpuledger_agent.attribution.sources import catalogues
+from gpuledger_agent.clock import STALL_S, Clock, SteadyClock
 from gpuledger_agent.config import AgentConfig, host_port
 from gpuledger_agent.devices.base import Device, DeviceLayer, GpuInfo
 from gpuledger_agent.driver import Driver
@@ -38,9 +37,20 @@ still is written with the next window."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-def make_attributor(config: AgentConfig) -> Attributor:
-    """The resolvers in their order: who speaks for itself comes first."""
-    return Attributor([EnvironmentResolver(), StaticResolver(config.owner)])
+def make_attributor(config: AgentConfig, clock: Clock) -> Attributor:
+    """All sources of this host that the settings name, and the rules."""
+    wanted = config.rules.variables()
+    found = catalogues(config.sources, config.sockets, wanted.__contains__, clock.now)
+    return Attributor(found, config.rules, config.owner, config.sources)
+
+
+def make_processes(config: AgentConfig, attributor: Attributor) -> HostProcesses:
+    """The processes of this host; the attributor hears of each."""
+    return HostProcesses(
+        config.rules.variables().__contains__,
+        command=config.rules.wants_command,
+        noticed=attributor.notice,
+    )
 
 
 class Daemon:
@@ -53,8 +63,8 @@ class Daemon:
     def __init__(self, config: AgentConfig, layer: DeviceLayer) -> None:
         self._config = config
         self._clock = SteadyClock()
-        self.attributor = make_attributor(config)
-        self._processes = HostProcesses(self.attributor.wants)
+        self.attributor = make_attributor(config, self._clock)
+        self._processes = make_processes(config, self.attributor)
         self.spool = Spool(config.spool, config.spool_max_mib << 20)
         self.pipeline = Pipeline(
             self._processes,
@@ -89,6 +99,7 @@ class Daemon:
             threading.Thread(target=self.driver.run, name="driver", daemon=True),
             threading.Thread(target=self.uplink.run, name="uplink", daemon=True),
         ]
+        self.attributor.start()
         for thread in threads:
             thread.start()
         window = self._window(self._clock.now())
@@ -98,6 +109,7 @@ class Daemon:
         self.driver.stop()
         threads[0].join(GRACE_S * 2)
         self._write(window)
+        self.attributor.stop()
         self.uplink.stop()
         threads[1].join(GRACE_S)
         if self._health_server is not None:

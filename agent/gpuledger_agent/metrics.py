@@ -30,11 +30,29 @@ class DaemonCollector(Collector):
             metric = family(f"gpuledger_agent_{name}", text)
             metric.add_metric([], value)
             yield metric
+        yield from self._sources()
         info = GaugeMetricFamily(
             "gpuledger_agent_build_info", "Version of the agent", labels=["version"]
         )
         info.add_metric([__version__], 1)
         yield info
+
+    def _sources(self) -> Iterator[Metric]:
+        """How each source of workloads fares; a source is one of ours, never a stranger's name."""
+        states = [(c.name, c.state) for c in self._daemon.attributor.catalogues]
+        up = GaugeMetricFamily("gpuledger_agent_source_up", "1 while it answers", labels=["source"])
+        queries = CounterMetricFamily(
+            "gpuledger_agent_source_queries", "Queries", labels=["source"]
+        )
+        failures = CounterMetricFamily(
+            "gpuledger_agent_source_failures", "Queries that failed", labels=["source"]
+        )
+        for name, state in states:
+            if state.present:
+                up.add_metric([name], state.up)
+            queries.add_metric([name], state.queries)
+            failures.add_metric([name], state.failures)
+        yield from (up, queries, failures)
 
     def _values(self) -> Iterator[Value]:
         gauge, counter = GaugeMetricFamily, CounterMetricFamily
@@ -48,8 +66,18 @@ class DaemonCollector(Collector):
         pipeline = self._daemon.pipeline
         yield gauge, "processes", "Processes in the latest window", pipeline.processes
         yield gauge, "processes_unattributed", "Those without a team", pipeline.unattributed
-        refused = self._daemon.attributor.labels_refused
+        yield gauge, "grants", "Workloads that have GPUs", pipeline.grants
+        yield (
+            gauge,
+            "grants_unresolved",
+            "Devices granted that are no GPU of this host",
+            pipeline.grants_unresolved,
+        )
+        attributor = self._daemon.attributor
+        refused = attributor.labels_refused
         yield counter, "labels_refused", "Label values that cannot stand in the books", refused
+        excess = attributor.labels_excess
+        yield counter, "labels_excess", "Label values beyond the host's limit", excess
         spool = self._daemon.spool.state()
         yield gauge, "spool_batches", "Batches that wait for an ack", spool.batches
         yield gauge, "spool_bytes", "Bytes of them", spool.bytes

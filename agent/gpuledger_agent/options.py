@@ -11,6 +11,10 @@ from typing import Any
 
 import click
 
+from gpuledger_agent.attribution import rules_file
+from gpuledger_agent.attribution.attributor import ORDER
+from gpuledger_agent.attribution.rules_file import RulesError
+from gpuledger_agent.attribution.sources import SOCKETS
 from gpuledger_agent.config import DEFAULT_COLLECTOR, DEFAULT_SPOOL, AgentConfig, ConfigError
 from gpuledger_agent.records import Owner
 
@@ -40,6 +44,23 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "endpoint": {"default": "", "help": "Likewise their endpoint."},
     "use-case": {"default": "", "help": "Likewise their use case."},
     "label": {"multiple": True, "metavar": "NAME=VALUE", "help": "Further label of this host."},
+    "source": {
+        "default": ORDER,
+        "multiple": True,
+        "metavar": "NAME",
+        "show_default": " ".join(ORDER),
+        "help": "Who may name owners; repeat, the first to name one decides.",
+    },
+    "socket": {
+        "multiple": True,
+        "metavar": "SOURCE=PATH",
+        "help": f"Socket of {', '.join(SOCKETS)}, where it is not in its usual place.",
+    },
+    "rules": {
+        "type": click.Path(dir_okay=False, path_type=Path),
+        "metavar": "FILE",
+        "help": "Rules that come before the built-in ones (docs/attribution.md).",
+    },
     "window": {"default": 10, "metavar": "SECONDS", "help": "Length of a window."},
     "tick": {"default": 1.0, "metavar": "SECONDS", "help": "How often GPUs are read."},
     "spool": {
@@ -70,6 +91,11 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 }
 """Name of each flag; in a file and in the environment the same with underscores."""
 
+_TABLES = {"labels": "label", "sockets": "socket"}
+"""Table of a file -> the flag that gives one of its entries as NAME=VALUE."""
+
+_LISTS = ("collector", "source")
+
 
 class Refused(click.ClickException):
     """A setting that cannot work: one line, exit code 2."""
@@ -98,7 +124,7 @@ def load_file(context: click.Context, _: click.Parameter, path: Path | None) -> 
         return None
     path = path or DEFAULT_FILE
     values = read_toml(path)
-    known = {*map(_key, _SETTINGS), "labels"} - {"label"}
+    known = {*map(_key, _SETTINGS), *_TABLES} - set(_TABLES.values())
     for name, value in values.items():
         if name not in known:
             raise Refused(
@@ -106,10 +132,11 @@ def load_file(context: click.Context, _: click.Parameter, path: Path | None) -> 
             )
         if not _plain(name, value):
             raise Refused(f"{path}: {name}: {value!r} is not the kind of value that belongs here")
-    labels = values.pop("labels", {})
-    values["label"] = [f"{name}={value}" for name, value in labels.items()]
-    if isinstance(values.get("collector"), str):
-        values["collector"] = [values["collector"]]
+    for table, flag in _TABLES.items():
+        values[flag] = [f"{name}={value}" for name, value in values.pop(table, {}).items()]
+    for flag in _LISTS:
+        if isinstance(values.get(flag), str):
+            values[flag] = [values[flag]]
     context.default_map = dict.fromkeys(COMMANDS, values)
     return path
 
@@ -117,9 +144,9 @@ def load_file(context: click.Context, _: click.Parameter, path: Path | None) -> 
 def _plain(name: str, value: Any) -> bool:
     """Whether the value is one that the setting's flag could be given."""
     match name:
-        case "labels":
+        case "labels" | "sockets":
             return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
-        case "collector":
+        case "collector" | "source":
             values = value if isinstance(value, list) else [value]
             return all(isinstance(v, str) for v in values)
         case "window" | "tick" | "spool_max_mib":
@@ -138,7 +165,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(text.decode("utf-8"))
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}; name a file that can be read") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
+        # tomllib's own error, and what it lets pass of text made to break it.
         raise Refused(f"{path}: {error}") from error
 
 
@@ -150,7 +178,10 @@ def _config(values: dict[str, Any]) -> AgentConfig:
             cluster=values["cluster"],
             pool=values["pool"],
             owner=Owner(values["team"], values["model"], values["endpoint"], values["use_case"]),
-            labels=_labels(values["label"]),
+            labels=_pairs("label", values["label"]),
+            sources=tuple(values["source"]),
+            sockets={k: Path(v) for k, v in _pairs("socket", values["socket"]).items()},
+            rules=rules_file.load(values["rules"]),
             window_s=values["window"],
             tick_s=values["tick"],
             spool=values["spool"],
@@ -158,18 +189,18 @@ def _config(values: dict[str, Any]) -> AgentConfig:
             metrics_listen=values["metrics"],
             health_listen=values["health"],
         )
-    except ConfigError as error:
+    except (ConfigError, RulesError) as error:
         raise Refused(str(error)) from error
 
 
-def _labels(pairs: tuple[str, ...]) -> dict[str, str]:
-    labels = {}
+def _pairs(flag: str, pairs: tuple[str, ...]) -> dict[str, str]:
+    found = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not name or not equals:
-            raise Refused(f"label {pair!r}: write NAME=VALUE")
-        labels[name] = value
-    return labels
+            raise Refused(f"{flag} {pair!r}: write NAME=VALUE")
+        found[name] = value
+    return found
 
 
 def _key(flag: str) -> str:

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import pwd
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from gpuledger_agent.attribution.attributor import Attributor
-from gpuledger_agent.encode import OwnedGpu, OwnedProcess, batches
+from gpuledger_agent.allocation import Claim, allot
+from gpuledger_agent.attribution.attributor import Attribution, Attributor
+from gpuledger_agent.attribution.base import Kind
+from gpuledger_agent.attribution.catalogue import Granted
+from gpuledger_agent.attribution.grants import resolve
+from gpuledger_agent.devices.base import GpuInfo
+from gpuledger_agent.encode import OwnedGpu, OwnedGrant, OwnedProcess, batches
 from gpuledger_agent.meter import UNEXPLAINED
-from gpuledger_agent.processes import ProcessFacts, ProcessTable
+from gpuledger_agent.processes import ProcessTable
 from gpuledger_agent.records import GpuUse, HealthRow, Owner, ProcessUse
 from gpuledger_agent.spool import Spool
 
 KEEP_FACTS_S = 120
-"""How long facts of a process outlive its last sight; its last window closes well before."""
+"""How long facts of a process outlive its last sight; its last window closes well before. GPUs
+likewise: grants of one that fell silent are not unknown at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """Who was granted a GPU, and by which source."""
+
+    kind: str
+    workload: str
+    source: str
 
 
 class Pipeline:
@@ -36,16 +52,29 @@ class Pipeline:
         self._spool = spool
         self._host_pool = host_pool
         self._user_name = user_name
+        self._gpus: dict[str, tuple[GpuInfo, int]] = {}
         self.processes = 0
         self.unattributed = 0
+        self.grants = 0
+        self.grants_unresolved = 0
 
     def attribute(self, uses: Sequence[GpuUse]) -> list[OwnedGpu]:
-        """These windows with the owners of their processes."""
-        owned = [OwnedGpu(use, tuple(self._own(p) for p in use.processes)) for use in uses]
+        """These windows with the owners of their processes and grants."""
+        self._attributor.settle()
+        granted = self._attributor.granted()
+        holders, claims = self._claims(uses, granted)
+        owned = [
+            OwnedGpu(
+                use,
+                tuple(self._own(p) for p in use.processes),
+                self._allot(use, claims.get(use.gpu.uuid, ()), holders),
+            )
+            for use in uses
+        ]
         rows = [p for gpu in owned for p in gpu.processes]
         self.processes = len({p.use.key for p in rows})
         self.unattributed = len({p.use.key for p in rows if not p.owner.team})
-        self._attributor.keep_only({p.use.key for p in rows})
+        self._attributor.keep_only({p.use.key for p in rows}, granted)
         return owned
 
     def write(self, uses: Sequence[GpuUse], health: Sequence[HealthRow] = ()) -> None:
@@ -62,32 +91,65 @@ class Pipeline:
     def _own(self, use: ProcessUse) -> OwnedProcess:
         facts = self._table.facts(use.key)
         if facts is None or use.key == UNEXPLAINED:
-            return OwnedProcess(use, "", "", self._unowned(), "process", "")
-        owner = self._attributor.owner(facts)
-        if not owner.pool:
-            owner = Owner(
-                owner.team,
-                owner.model,
-                owner.endpoint,
-                owner.use_case,
-                self._host_pool,
-                owner.source,
-            )
+            return OwnedProcess(use, "", "", Owner(pool=self._host_pool), Kind.PROCESS, "")
+        user = "" if facts.uid is None else self._user_name(facts.uid)
+        found = self._attributor.process(facts, user)
         return OwnedProcess(
-            use=use,
-            name=facts.name,
-            user="" if facts.uid is None else self._user_name(facts.uid),
-            owner=owner,
-            workload_kind="process",
-            workload=_workload(facts),
+            use, facts.name, user, self._pooled(found.owner), found.kind, found.workload
         )
 
-    def _unowned(self) -> Owner:
-        return Owner(pool=self._host_pool)
+    def _pooled(self, owner: Owner) -> Owner:
+        return owner if owner.pool else replace(owner, pool=self._host_pool)
 
+    def _claims(
+        self, uses: Sequence[GpuUse], all_granted: Sequence[Granted]
+    ) -> tuple[dict[_Holder, Attribution], dict[str, list[Claim[_Holder]]]]:
+        """Who holds grants, and what each GPU was granted to, by UUID."""
+        gpus = self._inventory(uses)
+        holders: dict[_Holder, Attribution] = {}
+        claims: dict[str, list[Claim[_Holder]]] = {}
+        unresolved = 0
+        for granted in all_granted:
+            grants, unknown = resolve(granted.workload.devices, gpus, granted.workload.share)
+            unresolved += len(unknown)
+            found = self._attributor.grant(granted)
+            holder = _Holder(found.kind, found.workload, granted.source)
+            holders[holder] = found
+            for grant in grants:
+                claim = Claim(holder, grant.share, granted.since, granted.until)
+                claims.setdefault(grant.gpu, []).append(claim)
+        self.grants, self.grants_unresolved = len(holders), unresolved
+        return holders, claims
 
-def _workload(facts: ProcessFacts) -> str:
-    return f"{facts.name or 'pid'}[{facts.key.pid}]"
+    def _inventory(self, uses: Sequence[GpuUse]) -> list[GpuInfo]:
+        """The GPUs of this host, those included that gave no window just now."""
+        for use in uses:
+            self._gpus[use.gpu.uuid] = (use.gpu, use.window.end)
+        newest = max((end for _, end in self._gpus.values()), default=0)
+        for uuid, (_, end) in list(self._gpus.items()):
+            if end < newest - KEEP_FACTS_S:
+                del self._gpus[uuid]
+        return [gpu for gpu, _ in self._gpus.values()]
+
+    def _allot(
+        self,
+        use: GpuUse,
+        claims: Sequence[Claim[_Holder]],
+        holders: Mapping[_Holder, Attribution],
+    ) -> tuple[OwnedGrant, ...]:
+        return tuple(
+            OwnedGrant(
+                owner=self._pooled(holders[part.who].owner),
+                workload_kind=part.who.kind,
+                workload=part.who.workload,
+                source=part.who.source,
+                share_milli=part.share_milli,
+                granted_ms=part.granted_ms,
+                unheld_ms=part.unheld_ms,
+            )
+            for part in allot(use, claims)
+            if part.granted_ms
+        )
 
 
 class UserNames:

@@ -11,15 +11,15 @@ from typing import Any
 
 import click
 
+from gpuledger_agent.attribution.base import Kind
 from gpuledger_agent.clock import SteadyClock
 from gpuledger_agent.config import AgentConfig
-from gpuledger_agent.daemon import GRACE_S, make_attributor
+from gpuledger_agent.daemon import GRACE_S, make_attributor, make_processes
 from gpuledger_agent.devices.base import Device, DeviceError, DeviceLayer
 from gpuledger_agent.driver import REMEDIES
-from gpuledger_agent.encode import OwnedGpu, OwnedProcess
+from gpuledger_agent.encode import OwnedGpu, OwnedGrant, OwnedProcess
 from gpuledger_agent.pipeline import Pipeline, UserNames
-from gpuledger_agent.processes import HostProcesses
-from gpuledger_agent.records import GpuUse
+from gpuledger_agent.records import GpuUse, Owner
 from gpuledger_agent.spool import Spool
 from gpuledger_agent.watch import GpuWatch
 from gpuledger_agent.worker import GpuWorker
@@ -28,6 +28,7 @@ _PROCESS_COLUMNS = (
     "PID",
     "PROCESS",
     "USER",
+    "WORKLOAD",
     "TEAM",
     "MODEL",
     "ENDPOINT",
@@ -48,8 +49,8 @@ def take_sample(
     `talk` is told what is waited for. Raises click.ClickException if there is no driver.
     """
     clock = SteadyClock()
-    attributor = make_attributor(config)
-    processes = HostProcesses(attributor.wants)
+    attributor = make_attributor(config, clock)
+    processes = make_processes(config, attributor)
     pipeline = Pipeline(
         processes, attributor, Spool(None), host_pool=config.pool, user_name=UserNames()
     )
@@ -66,6 +67,7 @@ def take_sample(
         ]
     except DeviceError as error:
         raise click.ClickException(f"{error}; {REMEDIES[error.fault]}") from error
+    attributor.start()
     for watch in watches:
         watch.start()
     start = (int(clock.now() + config.tick_s) // config.window_s + 1) * config.window_s
@@ -78,7 +80,9 @@ def take_sample(
     uses = []
     while not closed.empty():
         uses += [use for use in closed.get() if use.window.start == start]
-    return sorted(pipeline.attribute(uses), key=lambda gpu: (gpu.use.gpu.index, gpu.use.gpu.uuid))
+    owned = pipeline.attribute(uses)
+    attributor.stop()
+    return sorted(owned, key=lambda gpu: (gpu.use.gpu.index, gpu.use.gpu.uuid))
 
 
 def as_json(value: Any) -> str:
@@ -120,23 +124,43 @@ def _plain(value: object) -> object:
         "dram_pct_mean": use.dram_pct_mean,
         "ecc_uncorrected": use.ecc_uncorrected,
         "xid": use.xid,
+        "unallocated_ms": value.unallocated_ms,
         "processes": [_plain_process(row) for row in value.processes],
+        "grants": [_plain_grant(row) for row in value.grants],
     }
 
 
-def _plain_process(row: OwnedProcess) -> dict[str, object]:
-    use, owner = row.use, row.owner
+def _plain_owner(owner: Owner, kind: str, workload: str) -> dict[str, object]:
     return {
-        "pid": use.key.pid,
-        "process_start": use.key.start,
-        "process_name": row.name,
-        "user": row.user,
         "team": owner.team,
         "model": owner.model,
         "endpoint": owner.endpoint,
         "use_case": owner.use_case,
         "pool": owner.pool,
         "owner_source": owner.source,
+        "workload_kind": kind,
+        "workload": workload,
+    }
+
+
+def _plain_grant(row: OwnedGrant) -> dict[str, object]:
+    return {
+        **_plain_owner(row.owner, row.workload_kind, row.workload),
+        "grant_source": row.source,
+        "share_milli": row.share_milli,
+        "granted_ms": row.granted_ms,
+        "unheld_ms": row.unheld_ms,
+    }
+
+
+def _plain_process(row: OwnedProcess) -> dict[str, object]:
+    use = row.use
+    return {
+        "pid": use.key.pid,
+        "process_start": use.key.start,
+        "process_name": row.name,
+        "user": row.user,
+        **_plain_owner(row.owner, row.workload_kind, row.workload),
         "context": use.context.name.lower(),
         "present_ms": use.present_ms,
         "held_ms": use.held_ms,
@@ -170,6 +194,16 @@ def _busy(owned: OwnedGpu) -> str:
 
 
 def _processes(owned: OwnedGpu) -> str:
+    idle = [
+        f"  granted by {grant.source} to {grant.workload_kind} {grant.workload}"
+        f" ({grant.owner.team or 'no team'}), not held for {grant.unheld_ms / 1000:.1f} s"
+        for grant in owned.grants
+        if grant.unheld_ms
+    ]
+    return "\n".join([_process_table(owned), *idle])
+
+
+def _process_table(owned: OwnedGpu) -> str:
     if not owned.processes:
         return "  no processes"
     lines = [_PROCESS_COLUMNS, *(_process_line(row, owned.use) for row in owned.processes)]
@@ -188,6 +222,7 @@ def _process_line(row: OwnedProcess, gpu: GpuUse) -> tuple[str, ...]:
         str(use.key.pid) if use.key.pid else "?",
         row.name or "?",
         row.user,
+        row.workload if row.workload_kind != Kind.PROCESS else "",
         owner.team,
         owner.model,
         owner.endpoint,

@@ -55,13 +55,17 @@ class Granted:
 
 @dataclass(slots=True)
 class SourceState:
-    """How a source fares. `present`: this host has it; `up`: its latest answer was one."""
+    """How a source fares. `present`: this host has it; `up`: its latest answer was one.
+
+    `reason` says why it is not up.
+    """
 
     present: bool = False
     up: bool = False
     queries: int = 0
     failures: int = 0
     workloads: int = 0
+    reason: str = ""
 
 
 @dataclass(slots=True)
@@ -82,10 +86,18 @@ class Catalogue:
     """
 
     def __init__(
-        self, name: str, detect: Callable[[], Source | None], wall: Callable[[], float]
+        self,
+        name: str,
+        detect: Callable[[], Source | None],
+        wall: Callable[[], float],
+        knows: Callable[[WorkloadRef], bool] = lambda _: True,
     ) -> None:
-        """`detect` finds the source on this host, None while it has none; it must be cheap."""
+        """`detect` finds the source on this host, None while it has none; it must be cheap.
+
+        What the source cannot know is not asked for: `knows` tells.
+        """
         self.name = name
+        self._knows = knows
         self.state = SourceState()
         self._detect = detect
         self._source: Source | None = None
@@ -112,6 +124,8 @@ class Catalogue:
 
     def find(self, ref: WorkloadRef) -> Workload | None:
         """What is known of a workload now. What is not known is asked for, soon."""
+        if not self._knows(ref):
+            return None
         key = _key(ref)
         entry = self._entries.get(key)
         if entry is not None and entry.expires > time.monotonic():
@@ -195,7 +209,7 @@ class Catalogue:
             with self._changed:
                 self._wanted.pop(key, None)
                 self._changed.notify_all()
-        self.state.up = True
+        self.state.up, self.state.reason = True, ""
         self._once.over("fails", "event=source_answers_again source=%s", self.name)
 
     def _list(self, source: Source) -> None:
@@ -245,6 +259,7 @@ class Catalogue:
 
     def _fails(self, reason: str) -> None:
         self.state.failures += 1
+        self.state.reason = reason
         self._give_up(min(2 * self._pause_s, BACKOFF_MAX_S))
         self._once.warning(
             "fails",

@@ -36,6 +36,7 @@ class SimulatedAgent:
             cluster=host.cluster,
             pool=host.pool,
             spool=None,
+            sources=("environment",),
         )
         self._clock = clock
         self._layer = SimulatedGpus(
@@ -45,7 +46,7 @@ class SimulatedAgent:
         self.spool = Spool(None)
         self._pipeline = Pipeline(
             self._processes,
-            make_attributor(self._config),
+            make_attributor(self._config, clock),
             self.spool,
             host_pool=host.pool,
             user_name=UserNames(),
