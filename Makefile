@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint format bench proto schema clean
+.PHONY: demo test lint format bench proto schema runtimes clean
 
 demo: $(VENV)/.all
 	@$(BIN)/gpuledger demo $(DEMO)
@@ -30,6 +30,11 @@ proto: $(VENV)/.dev
 
 schema: $(VENV)/.dev
 	$(BIN)/python -m tests.dump_schema
+
+# What some tests need and skip without: the real runtimes and the real Slurm.
+RUNTIMES := containerd runc podman conmon busybox-static docker.io iptables slurm-wlm munge
+runtimes:
+	@apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(RUNTIMES) >/dev/null
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
