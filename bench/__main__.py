@@ -8,7 +8,13 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("bench.agent_cost", "bench.collector_rows", "bench.store_bytes", "bench.views")
+BENCHMARKS = (
+    "bench.agent_cost",
+    "bench.attribution_cost",
+    "bench.collector_rows",
+    "bench.store_bytes",
+    "bench.views",
+)
 
 
 def main() -> None:
