@@ -14,6 +14,7 @@ from gpuledger_agent.spool import Spool, SpoolState
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 
 MAX_BYTES = 600
+ANY_AGE = 1 << 40
 
 
 @dataclass
@@ -70,7 +71,7 @@ events = st.lists(st.one_of(appends, appends, forgets, refusals, reopenings, rea
 def test_spool_whatever_happens_then_it_is_a_bounded_list(course: list[tuple]) -> None:  # type: ignore[type-arg]
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "spool.sqlite"
-        model, spool = Model(), Spool(path, MAX_BYTES)
+        model, spool = Model(), Spool(path, MAX_BYTES, ANY_AGE)
         for event in course:
             spool = happen(event, model, spool, path)
             assert [(b.sequence, b) for b in spool.after(0, 100)] == [
@@ -102,7 +103,7 @@ def happen(event: tuple, model: Model, spool: Spool, path: Path) -> Spool:  # ty
         case ("reopen",):
             spool.close()
             model.dropped = 0
-            return Spool(path, MAX_BYTES)
+            return Spool(path, MAX_BYTES, ANY_AGE)
     return spool
 
 

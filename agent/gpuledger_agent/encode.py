@@ -132,7 +132,25 @@ def row_count(batch: wire.Batch) -> int:
         + len(batch.gpu_usage.window_start)
         + len(batch.gpu_allocation.window_start)
         + len(batch.agent_health.window_start)
+        + len(batch.telemetry_gaps.window_start)
     )
+
+
+def span(batch: wire.Batch) -> tuple[int, int] | None:
+    """From where to where its windows and gaps reach, seconds since the epoch; None without any."""
+    tables = (
+        (batch.process_usage.window_start, batch.process_usage.window_s),
+        (batch.gpu_usage.window_start, batch.gpu_usage.window_s),
+        (batch.gpu_allocation.window_start, batch.gpu_allocation.window_s),
+        (batch.agent_health.window_start, batch.agent_health.window_s),
+        (batch.telemetry_gaps.window_start, batch.telemetry_gaps.gap_s),
+    )
+    present = [(starts, lengths) for starts, lengths in tables if starts]
+    if not present:
+        return None
+    first = min(min(starts) for starts, _ in present)
+    last = max(max(starts) + max(lengths, default=0) for starts, lengths in present)
+    return first, last
 
 
 def _fit(value: str) -> str:

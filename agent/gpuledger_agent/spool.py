@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sqlite3
 import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpuledger_agent.encode import row_count
+from gpuledger_agent.encode import row_count, span
+from gpuledger_agent.gaps import Gap, GapReason, gap_batches, gaps_of, merged
 from gpuledger_agent.log import Once
+from gpuledger_agent.spool_file import Entry, SpoolFile, Unreadable, salvage, set_aside
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 
 log = logging.getLogger(__name__)
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS batch (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
-    rows INTEGER NOT NULL,
-    body BLOB NOT NULL
-);
-CREATE TABLE IF NOT EXISTS refused (
-    sequence INTEGER PRIMARY KEY,
-    reason TEXT NOT NULL,
-    body BLOB NOT NULL
-);
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-"""
+MEMORY_BYTES = 16 << 20
+"""What is held in memory while the disk takes nothing; beyond it the oldest goes."""
 
-REFUSED_KEPT = 100
-"""Refused batches that are kept for a human to look at; older ones go."""
+MAX_AGE_S = 12 * 86_400
+"""Older windows are given up: a collector takes none older than 13 days (docs/collector.md)."""
+
+_BATCH = 16
+
+_PASSING = {errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT}
+"""Why a file may not open today and yet tomorrow. Other errors are the operator's to mend."""
+
+_PASSING_SQLITE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR}
+
+_CLOSED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+"""What a file once opened stays, even if the disk does not: it is opened afresh."""
 
 
 class SpoolError(Exception):
@@ -38,54 +42,67 @@ class SpoolError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SpoolState:
-    """What waits in the spool, and what it had to give up since it was opened."""
+    """What waits in the spool, and what it had to give up since it was opened.
+
+    `on_disk` is False while the disk takes nothing and batches wait in memory.
+    """
 
     batches: int
     bytes: int
     rows_dropped: int
+    on_disk: bool = True
 
 
 class Spool:
     """A bounded first-in first-out log in one SQLite file. Used by several threads.
 
-    A batch survives kill -9 once `append` has returned. When more than `max_bytes` wait, the
-    oldest batches go first and their rows are counted in `rows_dropped`.
+    A batch survives kill -9 once `append` has returned, as long as the disk takes it; while it does
+    not, batches wait in memory. When more than `max_bytes` wait, or some for longer than
+    `max_age_s`, the oldest go first. Whatever is lost is remembered as a gap until `tell_gaps`.
     """
 
-    def __init__(self, path: Path | None, max_bytes: int = 1 << 30) -> None:
+    def __init__(
+        self, path: Path | None, max_bytes: int = 1 << 30, max_age_s: int = MAX_AGE_S
+    ) -> None:
         """Open the file, or with None a spool in memory. Raises SpoolError."""
-        self._lock = threading.Lock()
+        self._path = path
         self._max_bytes = max_bytes
-        self._rows_dropped = 0
+        self._max_age_s = max_age_s
+        self._lock = threading.RLock()
         self._once = Once(log)
         self.appended = threading.Condition()
-        try:
-            self._db = _connect(path)
-        except (sqlite3.Error, OSError) as error:
-            raise SpoolError(
-                f"spool {path}: {error}; give the agent a directory it can write (--spool)"
-            ) from error
-        self._count, self._bytes = self._db.execute(
-            "SELECT count(*), ifnull(sum(length(body)), 0) FROM batch"
-        ).fetchone()
-        self.newest: int = self._db.execute(
-            "SELECT ifnull(max(sequence), 0) FROM batch"
-        ).fetchone()[0]
+        self._memory: OrderedDict[int, Entry] = OrderedDict()
+        self._forgotten: set[int] = set()
+        self._gaps: list[Gap] = []
+        self._rows_dropped = 0
+        self._file: SpoolFile | None = None
+        self._writable = True
+        self._count = self._bytes = self._until = 0
+        self.newest = 0
         """Sequence of the batch appended last."""
+        try:
+            self._open()
+        except Unreadable as error:
+            self._trouble(error)
+        except (sqlite3.Error, OSError) as error:
+            if not _passes(error):
+                raise SpoolError(
+                    f"spool {path}: {error}; give the agent a directory it can write (--spool)"
+                ) from error
+            self._trouble(error)
 
     def append(self, batches: list[wire.Batch], written_until: int) -> None:
-        """Keep these batches, which hold windows that end no later than `written_until`.
-
-        What cannot be written (disk full) is logged, counted in `rows_dropped` and given up.
-        """
-        rows = [(row_count(b), b.SerializeToString()) for b in batches]
+        """Keep these batches, which hold windows that end no later than `written_until`."""
         with self._lock:
-            try:
-                self._insert(rows, written_until)
-                self._once.over("write", "event=spool_writable")
-            except sqlite3.Error as error:
-                self._rows_dropped += sum(count for count, _ in rows)
-                self._once.warning("write", "event=spool_write_failed reason=%r", str(error))
+            self._until = max(self._until, written_until)
+            for batch in batches:
+                self.newest += 1
+                first, last = span(batch) or (written_until, written_until)
+                body = batch.SerializeToString()
+                self._memory[self.newest] = Entry(self.newest, first, last, row_count(batch), body)
+                self._count += 1
+                self._bytes += len(body)
+            self._save()
             self._make_room()
         with self.appended:
             self.appended.notify_all()
@@ -93,102 +110,225 @@ class Spool:
     def after(self, sequence: int, limit: int) -> list[wire.Batch]:
         """Up to `limit` batches that follow this sequence, oldest first."""
         with self._lock:
-            found = self._db.execute(
-                "SELECT sequence, body FROM batch WHERE sequence > ? ORDER BY sequence LIMIT ?",
-                (sequence, limit),
-            ).fetchall()
-        return [_load(number, body) for number, body in found]
+            found = self._entries(sequence, limit)
+        return [_load(entry) for entry in found]
 
-    def forget(self, sequences: list[int]) -> None:
+    def forget(self, sequences: Iterable[int]) -> None:
         """Delete batches that a collector has acknowledged."""
-        with self._lock, self._db:
-            self._delete("sequence IN (SELECT value FROM json_each(?))", (str(list(sequences)),))
+        with self._lock:
+            self._remove(sequences)
 
     def set_aside(self, sequence: int, reason: str) -> None:
         """Take a batch that a collector will never accept out of the queue, but keep it."""
-        with self._lock, self._db:
-            self._db.execute(
-                "INSERT OR REPLACE INTO refused SELECT sequence, ?, body FROM batch"
-                " WHERE sequence = ?",
-                (reason, sequence),
-            )
-            self._delete("sequence = ?", (sequence,))
-            self._db.execute(
-                "DELETE FROM refused WHERE sequence NOT IN"
-                " (SELECT sequence FROM refused ORDER BY sequence DESC LIMIT ?)",
-                (REFUSED_KEPT,),
-            )
+        with self._lock:
+            for entry in self._entries(sequence - 1, 1):
+                if entry.sequence != sequence:
+                    continue
+                self._note(entry, GapReason.REFUSED)
+                try:
+                    if self._file is not None:
+                        self._file.keep_refused(entry, reason)
+                except (sqlite3.Error, Unreadable) as error:
+                    self._trouble(error)
+                self._remove([sequence])
+                self._save()
+
+    def lost(self, gap: Gap) -> None:
+        """Remember that windows are missing."""
+        with self._lock:
+            self._gaps.append(gap)
+            self._save()
+
+    def tell_gaps(self) -> None:
+        """Put what was lost so far into batches of its own, for a collector to hear of."""
+        with self._lock:
+            gaps, self._gaps = self._gaps, []
+            if gaps:
+                self.append(gap_batches(gaps), self._until)
 
     def written_until(self) -> int:
         """End of the last window ever appended, seconds since the epoch; 0 in a new spool."""
-        with self._lock:
-            row = self._db.execute("SELECT value FROM meta WHERE key = 'written_until'").fetchone()
-        return int(row[0]) if row else 0
+        return self._until
 
     def state(self) -> SpoolState:
         """What waits, and what was lost."""
-        return SpoolState(self._count, self._bytes, self._rows_dropped)
+        return SpoolState(self._count, self._bytes, self._rows_dropped, self._writable)
 
     def close(self) -> None:
         """Close the file; batches stay in it."""
         with self._lock:
-            self._db.close()
+            if self._file is not None:
+                self._file.close()
 
-    def _insert(self, rows: list[tuple[int, bytes]], written_until: int) -> None:
-        """Commit these; they count once they are there. The caller holds the lock."""
-        newest = self.newest
-        with self._db:
-            for row in rows:
-                cursor = self._db.execute("INSERT INTO batch (rows, body) VALUES (?, ?)", row)
-                newest = cursor.lastrowid or newest
-            self._db.execute(
-                "INSERT INTO meta VALUES ('written_until', ?)"
-                " ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",
-                (written_until,),
-            )
-        self.newest = newest
-        self._count += len(rows)
-        self._bytes += sum(len(body) for _, body in rows)
+    # Whoever calls what follows holds the lock.
+
+    def _open(self) -> SpoolFile:
+        """Open the file and count what is there. Raises sqlite3.Error, OSError or Unreadable."""
+        file = self._file = SpoolFile(self._path)
+        waiting, size = file.size()
+        self._count = waiting + len(self._memory)
+        self._bytes = size + self._memory_bytes()
+        self.newest = max(self.newest, file.newest())
+        self._until = max(self._until, file.written_until())
+        self._gaps += file.gaps()
+        return file
+
+    def _save(self) -> None:
+        """Move what is in memory to the disk, with what goes along; later, if it fails now."""
+        try:
+            file = self._file or self._open()
+            self._gaps = merged(self._gaps)
+            sizes = file.save(self._memory.values(), self._forgotten, self._gaps, self._until)
+        except (sqlite3.Error, OSError, Unreadable) as error:
+            self._trouble(error)
+            return
+        self._count -= len(sizes)
+        self._bytes -= sum(sizes)
+        self._memory.clear()
+        self._forgotten.clear()
+        self._writable = True
+        self._once.over("disk", "event=spool_writable")
+
+    def _entries(self, sequence: int, limit: int) -> list[Entry]:
+        """Up to `limit` entries that follow this sequence, oldest first."""
+        found: list[Entry] = []
+        try:
+            while self._file is not None and len(found) < limit:
+                read = self._file.after(sequence, limit)
+                found += [e for e in read if e.sequence not in self._forgotten]
+                if len(read) < limit:
+                    break
+                sequence = read[-1].sequence
+        except (sqlite3.Error, Unreadable) as error:
+            self._trouble(error)
+        found += [e for e in self._memory.values() if e.sequence > sequence]
+        return found[:limit]
+
+    def _remove(self, sequences: Iterable[int]) -> None:
+        gone = set(sequences)
+        for sequence in gone & self._memory.keys():
+            self._count -= 1
+            self._bytes -= len(self._memory.pop(sequence).body)
+            gone.discard(sequence)
+        if not gone:
+            return
+        try:
+            if self._file is None:
+                self._forgotten |= gone
+                return
+            sizes = self._file.delete(gone)
+            self._count -= len(sizes)
+            self._bytes -= sum(sizes)
+            if not self._count:
+                self._file.shrink()
+        except (sqlite3.Error, Unreadable) as error:
+            # They are deleted with the next save that works, and not sent before.
+            self._forgotten |= gone
+            self._trouble(error)
 
     def _make_room(self) -> None:
-        """Drop the oldest batches, as many as it takes. The caller holds the lock."""
-        if self._bytes > self._max_bytes:
-            with self._db:
-                while self._bytes > self._max_bytes and self._count:
-                    self._rows_dropped += self._delete(
-                        "sequence = (SELECT min(sequence) FROM batch)", ()
-                    )
-            self._once.warning(
-                "full", "event=spool_full max_bytes=%d oldest windows are dropped", self._max_bytes
-            )
+        """Drop the oldest batches, as many as it takes."""
+        full = "event=spool_full max_bytes=%d oldest windows are dropped"
+        if self._drop_while(lambda _: self._bytes > self._max_bytes, GapReason.SPOOL_FULL):
+            self._once.warning("full", full, self._max_bytes)
+        oldest = self._until - self._max_age_s
+        if self._drop_while(lambda entry: entry.last < oldest, GapReason.SPOOL_AGE):
+            self._once.warning("age", "event=spool_old windows too old for the books are dropped")
+        if not self._writable:
+            while self._memory_bytes() > MEMORY_BYTES:
+                entry = next(iter(self._memory.values()))
+                self._note(entry, GapReason.DISK)
+                self._remove([entry.sequence])
+                self._once.warning("memory", full, MEMORY_BYTES)
         if self._bytes < self._max_bytes // 2:
             self._once.over("full", "event=spool_drained")
 
-    def _delete(self, where: str, parameters: tuple[object, ...]) -> int:
-        """Delete batches inside the caller's transaction; return how many rows they held."""
-        gone = self._db.execute(
-            f"DELETE FROM batch WHERE {where} RETURNING rows, length(body)",  # noqa: S608  # ours
-            parameters,
-        ).fetchall()
-        self._count -= len(gone)
-        self._bytes -= sum(size for _, size in gone)
-        return sum(rows for rows, _ in gone)
+    def _drop_while(self, excess: Callable[[Entry], bool], reason: GapReason) -> int:
+        """Drop the oldest batch for as long as it is in excess; return how many went."""
+        dropped = 0
+        while found := self._entries(0, _BATCH):
+            for entry in found:
+                if not excess(entry):
+                    return dropped
+                self._note(entry, reason)
+                self._remove([entry.sequence])
+                if entry.sequence in self._forgotten:
+                    return dropped
+                dropped += 1
+        return dropped
+
+    def _note(self, entry: Entry, reason: GapReason) -> None:
+        """Remember what goes with a batch; gaps that it was to tell of are told again."""
+        inner = gaps_of(wire.Batch.FromString(entry.body))
+        self._gaps += inner
+        rows = entry.rows - len(inner)
+        if rows:
+            self._gaps.append(Gap(entry.first, entry.last, rows, reason))
+        if reason is not GapReason.REFUSED:
+            self._rows_dropped += rows
+
+    def _memory_bytes(self) -> int:
+        return sum(len(entry.body) for entry in self._memory.values())
+
+    def _trouble(self, error: Exception) -> None:
+        """Go on without the disk until it works again; with another file if this one is broken."""
+        try:
+            if isinstance(error, Unreadable):
+                self._replace_file(str(error))
+                return
+        except (sqlite3.Error, OSError, Unreadable) as again:
+            error = again
+        if _code(error) in _CLOSED:
+            self._let_go()
+        self._writable = False
+        self._once.warning(
+            "disk",
+            "event=spool_write_failed reason=%r windows wait in memory, up to %d MiB",
+            *(str(error), MEMORY_BYTES >> 20),
+        )
+
+    def _let_go(self) -> None:
+        """Close the file; the next save opens it afresh."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _replace_file(self, reason: str) -> None:
+        """Set a damaged file aside, and begin another with what can be read of it."""
+        self._let_go()
+        if self._path is None:
+            raise Unreadable(reason)
+        found = {e.sequence: e for e in salvage(self._path) if e.sequence not in self._forgotten}
+        aside = set_aside(self._path)
+        log.error(
+            "event=spool_damaged reason=%r saved=%d set_aside=%s remedy=%r",
+            *(reason, len(found), aside, "check the disk; the file set aside is for a human"),
+        )
+        self._memory = OrderedDict(sorted((found | self._memory).items()))
+        self._forgotten.clear()
+        self.newest = max([self.newest, *self._memory])
+        self._until = max([self._until, *(entry.last for entry in found.values())])
+        self._gaps.append(Gap(self._until, self._until, 0, GapReason.CORRUPT))
+        file = self._open()
+        file.save(self._memory.values(), (), merged(self._gaps), self._until)
+        self._memory.clear()
+        self._count, self._bytes = file.size()
+        self._writable = True
 
 
-def _connect(path: Path | None) -> sqlite3.Connection:
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    db = sqlite3.connect(path or ":memory:", check_same_thread=False, timeout=5)
-    # NORMAL survives the death of the process; a power cut may cost the last windows.
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = NORMAL")
-    db.execute("PRAGMA journal_size_limit = 4194304")
-    db.execute("PRAGMA cache_size = -512")
-    db.executescript(_SCHEMA)
-    return db
+def _passes(error: Exception) -> bool:
+    """Whether the disk may be to blame, and not the settings."""
+    if isinstance(error, OSError):
+        return error.errno in _PASSING
+    return _code(error) in _PASSING_SQLITE
 
 
-def _load(sequence: int, body: bytes) -> wire.Batch:
-    batch = wire.Batch.FromString(body)
-    batch.sequence = sequence
+def _code(error: Exception) -> int:
+    """SQLite's error code without its detail (https://sqlite.org/rescode.html)."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _load(entry: Entry) -> wire.Batch:
+    batch = wire.Batch.FromString(entry.body)
+    batch.sequence = entry.sequence
     return batch

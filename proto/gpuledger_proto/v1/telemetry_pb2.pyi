@@ -133,6 +133,44 @@ GPU_OFFER_GPM: GpuOffer.ValueType  # 16
 GPU_OFFER_ECC: GpuOffer.ValueType  # 32
 Global___GpuOffer: _TypeAlias = GpuOffer  # noqa: Y015
 
+class _GapReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GapReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GapReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GAP_REASON_UNSPECIFIED: _GapReason.ValueType  # 0
+    GAP_REASON_SPOOL_FULL: _GapReason.ValueType  # 1
+    """The spool was full: the oldest windows went."""
+    GAP_REASON_SPOOL_AGE: _GapReason.ValueType  # 2
+    """They waited for longer than the store takes windows."""
+    GAP_REASON_DISK: _GapReason.ValueType  # 3
+    """The host's disk took no more, and memory did not suffice."""
+    GAP_REASON_CORRUPT: _GapReason.ValueType  # 4
+    """The spool was damaged. rows is 0: nobody knows how many."""
+    GAP_REASON_REFUSED: _GapReason.ValueType  # 5
+    """A collector refused them."""
+    GAP_REASON_STOPPED: _GapReason.ValueType  # 6
+    """The agent did not run. rows is 0: nothing was measured."""
+
+class GapReason(_GapReason, metaclass=_GapReasonEnumTypeWrapper):
+    """Why windows are missing."""
+
+GAP_REASON_UNSPECIFIED: GapReason.ValueType  # 0
+GAP_REASON_SPOOL_FULL: GapReason.ValueType  # 1
+"""The spool was full: the oldest windows went."""
+GAP_REASON_SPOOL_AGE: GapReason.ValueType  # 2
+"""They waited for longer than the store takes windows."""
+GAP_REASON_DISK: GapReason.ValueType  # 3
+"""The host's disk took no more, and memory did not suffice."""
+GAP_REASON_CORRUPT: GapReason.ValueType  # 4
+"""The spool was damaged. rows is 0: nobody knows how many."""
+GAP_REASON_REFUSED: GapReason.ValueType  # 5
+"""A collector refused them."""
+GAP_REASON_STOPPED: GapReason.ValueType  # 6
+"""The agent did not run. rows is 0: nothing was measured."""
+Global___GapReason: _TypeAlias = GapReason  # noqa: Y015
+
 @_typing.final
 class AgentMessage(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -401,6 +439,7 @@ class Batch(_message.Message):
     GPU_USAGE_FIELD_NUMBER: _builtins.int
     GPU_ALLOCATION_FIELD_NUMBER: _builtins.int
     AGENT_HEALTH_FIELD_NUMBER: _builtins.int
+    TELEMETRY_GAPS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Chosen by the agent, unique among its unanswered batches."""
     @_builtins.property
@@ -417,6 +456,8 @@ class Batch(_message.Message):
     def gpu_allocation(self) -> Global___GpuAllocation: ...
     @_builtins.property
     def agent_health(self) -> Global___AgentHealth: ...
+    @_builtins.property
+    def telemetry_gaps(self) -> Global___TelemetryGaps: ...
     def __init__(
         self,
         *,
@@ -426,10 +467,11 @@ class Batch(_message.Message):
         gpu_usage: Global___GpuUsage | None = ...,
         gpu_allocation: Global___GpuAllocation | None = ...,
         agent_health: Global___AgentHealth | None = ...,
+        telemetry_gaps: Global___TelemetryGaps | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent_health", b"agent_health", "gpu_allocation", b"gpu_allocation", "gpu_usage", b"gpu_usage", "process_usage", b"process_usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent_health", b"agent_health", "gpu_allocation", b"gpu_allocation", "gpu_usage", b"gpu_usage", "process_usage", b"process_usage", "telemetry_gaps", b"telemetry_gaps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_health", b"agent_health", "dictionary", b"dictionary", "gpu_allocation", b"gpu_allocation", "gpu_usage", b"gpu_usage", "process_usage", b"process_usage", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_health", b"agent_health", "dictionary", b"dictionary", "gpu_allocation", b"gpu_allocation", "gpu_usage", b"gpu_usage", "process_usage", b"process_usage", "sequence", b"sequence", "telemetry_gaps", b"telemetry_gaps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -894,3 +936,45 @@ class AgentHealth(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AgentHealth: _TypeAlias = AgentHealth  # noqa: Y015
+
+@_typing.final
+class TelemetryGaps(_message.Message):
+    """One row per loss: what will never come from this host. From an agent that
+    does not know this table nothing is said about losses.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOW_START_FIELD_NUMBER: _builtins.int
+    GAP_S_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def window_start(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """From when on, seconds since the epoch."""
+
+    @_builtins.property
+    def gap_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """For how long. It ends within the same UTC day."""
+
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Rows that are lost, of all tables."""
+
+    @_builtins.property
+    def reason(self) -> _containers.RepeatedScalarFieldContainer[Global___GapReason.ValueType]: ...
+    def __init__(
+        self,
+        *,
+        window_start: _abc.Iterable[_builtins.int] | None = ...,
+        gap_s: _abc.Iterable[_builtins.int] | None = ...,
+        rows: _abc.Iterable[_builtins.int] | None = ...,
+        reason: _abc.Iterable[Global___GapReason.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gap_s", b"gap_s", "reason", b"reason", "rows", b"rows", "window_start", b"window_start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TelemetryGaps: _TypeAlias = TelemetryGaps  # noqa: Y015

@@ -1,0 +1,236 @@
+"""The spool's SQLite file: batches in order, what was refused, and what was lost."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gpuledger_agent.gaps import Gap, GapReason
+
+VERSION = 1
+"""Of the tables below; a file of another version is set aside."""
+
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS batch (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    rows INTEGER NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS refused (
+    sequence INTEGER PRIMARY KEY,
+    reason TEXT NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS gap (start INTEGER, end INTEGER, rows INTEGER, reason INTEGER);
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+PRAGMA user_version = {VERSION};
+"""
+
+REFUSED_KEPT = 100
+REFUSED_BYTES = 16 << 20
+"""Refused batches that are kept for a human to look at, and their size; older ones go."""
+
+LOOSE_PAGES = 2_048
+"""Free pages (8 MiB) that the file may have before it gives them back."""
+
+
+class Unreadable(Exception):  # noqa: N818  # what the file is
+    """The file is damaged or another version's: there is no going on with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A batch: its windows lie between `first` and `last` (seconds since the epoch)."""
+
+    sequence: int
+    first: int
+    last: int
+    rows: int
+    body: bytes
+
+
+class SpoolFile:
+    """One open file. Every call is one transaction; raises sqlite3.Error or Unreadable."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Open the file, or with None a database in memory."""
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path or ":memory:", check_same_thread=False, timeout=5)
+        try:
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            raise _judged(error) from error
+        except Unreadable:
+            self._db.close()
+            raise
+
+    def _prepare(self) -> None:
+        found = self._db.execute("PRAGMA user_version").fetchone()[0]
+        tables = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if found != VERSION and tables:
+            raise Unreadable(f"it is of version {found}, not {VERSION}")
+        self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        # NORMAL survives the death of the process; a power cut may cost the last windows.
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute("PRAGMA journal_size_limit = 4194304")
+        self._db.execute("PRAGMA cache_size = -512")
+        if not tables:
+            self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Close it; what it holds stays."""
+        self._db.close()
+
+    def size(self) -> tuple[int, int]:
+        """How many batches there are, and their bytes."""
+        [found] = self._all("SELECT count(*), ifnull(sum(length(body)), 0) FROM batch")
+        return int(found[0]), int(found[1])
+
+    def newest(self) -> int:
+        """The highest sequence there ever was; 0 in a new file."""
+        found = self._all("SELECT seq FROM sqlite_sequence WHERE name = 'batch'")
+        return int(found[0][0]) if found else 0
+
+    def written_until(self) -> int:
+        """End of the last window ever appended, seconds since the epoch; 0 in a new file."""
+        found = self._all("SELECT value FROM meta WHERE key = 'written_until'")
+        return int(found[0][0]) if found else 0
+
+    def gaps(self) -> list[Gap]:
+        """What was lost and not told yet."""
+        rows = self._all("SELECT start, end, rows, reason FROM gap")
+        return [Gap(start, end, count, GapReason(reason)) for start, end, count, reason in rows]
+
+    def after(self, sequence: int, limit: int) -> list[Entry]:
+        """Up to `limit` batches that follow this sequence, oldest first."""
+        rows = self._all(
+            "SELECT sequence, first, last, rows, body FROM batch WHERE sequence > ?"
+            " ORDER BY sequence LIMIT ?",
+            (sequence, limit),
+        )
+        return [Entry(*row) for row in rows]
+
+    def save(
+        self, entries: Iterable[Entry], gone: Iterable[int], gaps: Sequence[Gap], until: int
+    ) -> list[int]:
+        """Add batches, delete others, and note what is lost and how far was written; or nothing.
+
+        Returns the bytes of each batch that was deleted.
+        """
+        try:
+            with self._db:
+                sizes = self._delete(gone)
+                self._db.executemany(
+                    "INSERT INTO batch VALUES (?, ?, ?, ?, ?)",
+                    ((e.sequence, e.first, e.last, e.rows, e.body) for e in entries),
+                )
+                self._db.execute("DELETE FROM gap")
+                self._db.executemany(
+                    "INSERT INTO gap VALUES (?, ?, ?, ?)",
+                    ((gap.start, gap.end, gap.rows, gap.reason) for gap in gaps),
+                )
+                self._db.execute(
+                    "INSERT INTO meta VALUES ('written_until', ?)"
+                    " ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",
+                    (until,),
+                )
+        except sqlite3.DatabaseError as error:
+            raise _judged(error) from error
+        return sizes
+
+    def delete(self, sequences: Iterable[int]) -> list[int]:
+        """Delete batches; return the bytes of each that was there."""
+        try:
+            with self._db:
+                return self._delete(sequences)
+        except sqlite3.DatabaseError as error:
+            raise _judged(error) from error
+
+    def keep_refused(self, entry: Entry, reason: str) -> None:
+        """Keep a copy of a batch that no collector will take, apart from those that wait."""
+        try:
+            with self._db:
+                self._db.execute(
+                    "INSERT OR REPLACE INTO refused VALUES (?, ?, ?)",
+                    (entry.sequence, reason, entry.body),
+                )
+                self._db.execute(
+                    "DELETE FROM refused WHERE sequence NOT IN (SELECT sequence FROM ("
+                    " SELECT sequence, sum(length(body)) OVER (ORDER BY sequence DESC) AS bytes,"
+                    " row_number() OVER (ORDER BY sequence DESC) AS place FROM refused)"
+                    " WHERE bytes <= ? AND place <= ?)",
+                    (REFUSED_BYTES, REFUSED_KEPT),
+                )
+        except sqlite3.DatabaseError as error:
+            raise _judged(error) from error
+
+    def shrink(self) -> None:
+        """Give free space back to the disk, if there is much."""
+        if self._all("PRAGMA freelist_count")[0][0] > LOOSE_PAGES:
+            self._all("PRAGMA incremental_vacuum")
+
+    def _delete(self, sequences: Iterable[int]) -> list[int]:
+        sql = (
+            "DELETE FROM batch WHERE sequence IN (SELECT value FROM json_each(?))"
+            " RETURNING length(body)"
+        )
+        return [int(row[0]) for row in self._db.execute(sql, (str(list(sequences)),)).fetchall()]
+
+    def _all(self, sql: str, parameters: tuple[object, ...] = ()) -> list[Any]:
+        try:
+            with closing(self._db.execute(sql, parameters)) as cursor:
+                return cursor.fetchall()
+        except sqlite3.DatabaseError as error:
+            raise _judged(error) from error
+
+
+def salvage(path: Path) -> list[Entry]:
+    """The batches that can still be read out of a damaged file."""
+    entries: list[Entry] = []
+    try:
+        with closing(sqlite3.connect(path)) as db:
+            for order in ("", " DESC"):
+                known = {entry.sequence for entry in entries}
+                sql = (
+                    f"SELECT sequence, first, last, rows, body FROM batch ORDER BY sequence{order}"  # noqa: S608  # ours
+                )
+                with closing(db.execute(sql)) as cursor:
+                    try:
+                        for row in cursor:
+                            if row[0] in known:
+                                break
+                            entries.append(Entry(*row))
+                    except sqlite3.Error:
+                        continue
+    except (sqlite3.Error, TypeError):
+        pass
+    return sorted(entries, key=lambda entry: entry.sequence)
+
+
+def set_aside(path: Path) -> Path:
+    """Move a damaged file out of the way, over one of before; return where. Raises OSError."""
+    aside = path.with_name(path.name + ".damaged")
+    path.replace(aside)
+    for rest in ("-wal", "-shm"):
+        path.with_name(path.name + rest).unlink(missing_ok=True)
+    return aside
+
+
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_SCHEMA}
+
+
+def _judged(error: sqlite3.DatabaseError) -> Exception:
+    """The error, as Unreadable if it says that the file is damaged."""
+    # The low byte is the error, the rest its detail (https://sqlite.org/rescode.html).
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    missing = str(error).startswith(("no such table", "no such column"))
+    return Unreadable(str(error)) if code in _DAMAGED or missing else error
