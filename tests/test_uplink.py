@@ -55,6 +55,27 @@ def test_batches_when_so_many_are_unanswered_then_the_next_waits_for_an_answer(
     assert session.batches(taken) == list(range(2 * taken + 1, 3 * taken + 1))
 
 
+def test_window_when_it_closes_during_a_backlog_then_it_goes_before_what_is_left_of_it(
+    scripted: ScriptedCollector, spool: Spool, start: Start
+) -> None:
+    fill(spool, 10)
+    start(scripted.address)
+    session = scripted.session()
+    session.welcome(2)
+    assert session.batches(2) == [1, 2]
+    fill(spool, 2)
+    session.ack(1)
+    assert session.batch() == 11
+    session.ack(11)
+    assert session.batch() == 12
+    session.ack(2, 12)
+    assert session.batches(2) == [3, 4]
+    session.end()
+    session = scripted.session()
+    session.welcome(64)
+    assert session.batches(8) == [3, 4, 5, 6, 7, 8, 9, 10]
+
+
 def test_batch_when_acked_then_it_is_forgotten_and_its_rows_are_counted(
     scripted: ScriptedCollector, spool: Spool, start: Start
 ) -> None:

@@ -18,11 +18,12 @@ from gpuledger_agent.clock import STALL_S, Clock, SteadyClock
 from gpuledger_agent.config import AgentConfig, host_port
 from gpuledger_agent.devices.base import Device, DeviceLayer, GpuInfo
 from gpuledger_agent.driver import Driver
+from gpuledger_agent.gaps import Gap, GapReason
 from gpuledger_agent.health import HealthServer
 from gpuledger_agent.pipeline import Pipeline, UserNames
 from gpuledger_agent.processes import HostProcesses
 from gpuledger_agent.records import GpuUse, HealthRow, Window
-from gpuledger_agent.spool import Spool
+from gpuledger_agent.spool import MAX_AGE_S, Spool
 from gpuledger_agent.stream import Uplink
 from gpuledger_agent.watch import WatchCounters
 from gpuledger_agent.worker import GpuWorker
@@ -33,6 +34,9 @@ log = logging.getLogger(__name__)
 GRACE_S = 2.0
 """How long after its end a window is written: time for a slow GPU's last tick. What comes later
 still is written with the next window."""
+
+TELL_GAPS_S = 60.0
+"""How often losses are told: many of one kind in that time become one row."""
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -81,6 +85,7 @@ class Daemon:
         self._health_server: HealthServer | None = None
         self._gpus: dict[str, GpuInfo] = {}
         self._written_until = self._resume_at()
+        self._gaps_told = self._clock.now()
         self._self = psutil.Process()
         self._cpu_s = 0.0
         self._stepped_s = 0.0
@@ -93,6 +98,7 @@ class Daemon:
     def run(self, stop: threading.Event) -> None:
         """Measure and send until `stop` is set; then write what is open and end."""
         _raise_file_limit()
+        self._note_absence()
         self._serve_metrics()
         self._serve_health()
         threads = [
@@ -116,6 +122,13 @@ class Daemon:
             self._health_server.stop()
         self.spool.close()
         log.info("event=stopped")
+
+    def _note_absence(self) -> None:
+        """Nobody measured from the end of what was written until now."""
+        now = int(self._clock.now())
+        since = max(int(self._written_until), now - MAX_AGE_S)
+        if self._written_until and since < now:
+            self.spool.lost(Gap(since, now, 0, GapReason.STOPPED))
 
     def _serve_metrics(self) -> None:
         if not self._config.metrics_listen:
@@ -170,6 +183,9 @@ class Daemon:
             owned = self.pipeline.attribute(uses)
             self._introduce(uses)
             self.pipeline.store(owned, [self._health(window)])
+            if self._clock.now() - self._gaps_told >= TELL_GAPS_S:
+                self._gaps_told = self._clock.now()
+                self.spool.tell_gaps()
         except Exception:  # a daemon reports what it did not foresee, and goes on
             log.exception("event=window_not_written start=%d", window.start)
 

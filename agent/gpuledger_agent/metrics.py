@@ -81,6 +81,7 @@ class DaemonCollector(Collector):
         spool = self._daemon.spool.state()
         yield gauge, "spool_batches", "Batches that wait for an ack", spool.batches
         yield gauge, "spool_bytes", "Bytes of them", spool.bytes
+        yield gauge, "spool_on_disk", "0 while the disk takes nothing", spool.on_disk
         yield (
             counter,
             "rows_dropped",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import sqlite3
 import threading
@@ -10,11 +9,20 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 from gpuledger_agent.encode import row_count, span
 from gpuledger_agent.gaps import Gap, GapReason, gap_batches, gaps_of, merged
 from gpuledger_agent.log import Once
-from gpuledger_agent.spool_file import Entry, SpoolFile, Unreadable, salvage, set_aside
+from gpuledger_agent.spool_file import (
+    Entry,
+    SpoolFile,
+    Unreadable,
+    must_reopen,
+    passes,
+    salvage,
+    set_aside,
+)
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 
 log = logging.getLogger(__name__)
@@ -26,14 +34,6 @@ MAX_AGE_S = 12 * 86_400
 """Older windows are given up: a collector takes none older than 13 days (docs/collector.md)."""
 
 _BATCH = 16
-
-_PASSING = {errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT}
-"""Why a file may not open today and yet tomorrow. Other errors are the operator's to mend."""
-
-_PASSING_SQLITE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR}
-
-_CLOSED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
-"""What a file once opened stays, even if the disk does not: it is opened afresh."""
 
 
 class SpoolError(Exception):
@@ -73,6 +73,7 @@ class Spool:
         self.appended = threading.Condition()
         self._memory: OrderedDict[int, Entry] = OrderedDict()
         self._forgotten: set[int] = set()
+        self._dropped: set[int] = set()
         self._gaps: list[Gap] = []
         self._rows_dropped = 0
         self._file: SpoolFile | None = None
@@ -85,7 +86,7 @@ class Spool:
         except Unreadable as error:
             self._trouble(error)
         except (sqlite3.Error, OSError) as error:
-            if not _passes(error):
+            if not passes(error, path):
                 raise SpoolError(
                     f"spool {path}: {error}; give the agent a directory it can write (--spool)"
                 ) from error
@@ -99,11 +100,12 @@ class Spool:
                 self.newest += 1
                 first, last = span(batch) or (written_until, written_until)
                 body = batch.SerializeToString()
-                self._memory[self.newest] = Entry(self.newest, first, last, row_count(batch), body)
+                entry = Entry(self.newest, first, last, row_count(batch), crc32(body), body)
+                self._memory[self.newest] = entry
                 self._count += 1
                 self._bytes += len(body)
-            self._save()
             self._make_room()
+            self._save()
         with self.appended:
             self.appended.notify_all()
 
@@ -130,8 +132,8 @@ class Spool:
                         self._file.keep_refused(entry, reason)
                 except (sqlite3.Error, Unreadable) as error:
                     self._trouble(error)
-                self._remove([sequence])
-                self._save()
+                self._drop(entry)
+            self._save()
 
     def lost(self, gap: Gap) -> None:
         """Remember that windows are missing."""
@@ -178,14 +180,15 @@ class Spool:
         try:
             file = self._file or self._open()
             self._gaps = merged(self._gaps)
-            sizes = file.save(self._memory.values(), self._forgotten, self._gaps, self._until)
+            gone = self._forgotten | self._dropped
+            sizes = file.save(self._memory.values(), gone, self._gaps, self._until)
         except (sqlite3.Error, OSError, Unreadable) as error:
             self._trouble(error)
             return
-        self._count -= len(sizes)
-        self._bytes -= sum(sizes)
+        self._uncount(size for sequence, size in sizes.items() if sequence in self._forgotten)
         self._memory.clear()
         self._forgotten.clear()
+        self._dropped.clear()
         self._writable = True
         self._once.over("disk", "event=spool_writable")
 
@@ -195,7 +198,7 @@ class Spool:
         try:
             while self._file is not None and len(found) < limit:
                 read = self._file.after(sequence, limit)
-                found += [e for e in read if e.sequence not in self._forgotten]
+                found += [e for e in read if not self._is_gone(e.sequence) and self._sound(e)]
                 if len(read) < limit:
                     break
                 sequence = read[-1].sequence
@@ -204,27 +207,45 @@ class Spool:
         found += [e for e in self._memory.values() if e.sequence > sequence]
         return found[:limit]
 
+    def _sound(self, entry: Entry) -> bool:
+        """Whether the entry is as it was written; if not, it is lost."""
+        if not entry.sound:
+            log.error("event=spool_damaged sequence=%d rows=%d lost", entry.sequence, entry.rows)
+            self._rows_dropped += entry.rows
+            self._gaps.append(Gap(entry.first, entry.last, entry.rows, GapReason.CORRUPT))
+            self._drop(entry)
+        return entry.sound
+
     def _remove(self, sequences: Iterable[int]) -> None:
-        gone = set(sequences)
-        for sequence in gone & self._memory.keys():
-            self._count -= 1
-            self._bytes -= len(self._memory.pop(sequence).body)
-            gone.discard(sequence)
-        if not gone:
-            return
+        gone = {sequence for sequence in sequences if not self._is_gone(sequence)}
+        in_memory = gone & self._memory.keys()
+        self._uncount(len(self._memory.pop(sequence).body) for sequence in in_memory)
+        gone -= in_memory
         try:
             if self._file is None:
                 self._forgotten |= gone
-                return
-            sizes = self._file.delete(gone)
-            self._count -= len(sizes)
-            self._bytes -= sum(sizes)
-            if not self._count:
-                self._file.shrink()
+            elif gone:
+                self._uncount(self._file.delete(gone).values())
+                if not self._count:
+                    self._file.shrink()
         except (sqlite3.Error, Unreadable) as error:
             # They are deleted with the next save that works, and not sent before.
             self._forgotten |= gone
             self._trouble(error)
+
+    def _is_gone(self, sequence: int) -> bool:
+        return sequence in self._forgotten or sequence in self._dropped
+
+    def _uncount(self, sizes: Iterable[int]) -> None:
+        for size in sizes:
+            self._count -= 1
+            self._bytes -= size
+
+    def _drop(self, entry: Entry) -> None:
+        """Take a batch out; it is deleted with the save that also says what was lost."""
+        self._uncount([len(entry.body)])
+        if self._memory.pop(entry.sequence, None) is None:
+            self._dropped.add(entry.sequence)
 
     def _make_room(self) -> None:
         """Drop the oldest batches, as many as it takes."""
@@ -238,7 +259,7 @@ class Spool:
             while self._memory_bytes() > MEMORY_BYTES:
                 entry = next(iter(self._memory.values()))
                 self._note(entry, GapReason.DISK)
-                self._remove([entry.sequence])
+                self._drop(entry)
                 self._once.warning("memory", full, MEMORY_BYTES)
         if self._bytes < self._max_bytes // 2:
             self._once.over("full", "event=spool_drained")
@@ -251,9 +272,7 @@ class Spool:
                 if not excess(entry):
                     return dropped
                 self._note(entry, reason)
-                self._remove([entry.sequence])
-                if entry.sequence in self._forgotten:
-                    return dropped
+                self._drop(entry)
                 dropped += 1
         return dropped
 
@@ -278,7 +297,7 @@ class Spool:
                 return
         except (sqlite3.Error, OSError, Unreadable) as again:
             error = again
-        if _code(error) in _CLOSED:
+        if must_reopen(error):
             self._let_go()
         self._writable = False
         self._once.warning(
@@ -298,7 +317,7 @@ class Spool:
         self._let_go()
         if self._path is None:
             raise Unreadable(reason)
-        found = {e.sequence: e for e in salvage(self._path) if e.sequence not in self._forgotten}
+        found = {e.sequence: e for e in salvage(self._path) if not self._is_gone(e.sequence)}
         aside = set_aside(self._path)
         log.error(
             "event=spool_damaged reason=%r saved=%d set_aside=%s remedy=%r",
@@ -306,6 +325,7 @@ class Spool:
         )
         self._memory = OrderedDict(sorted((found | self._memory).items()))
         self._forgotten.clear()
+        self._dropped.clear()
         self.newest = max([self.newest, *self._memory])
         self._until = max([self._until, *(entry.last for entry in found.values())])
         self._gaps.append(Gap(self._until, self._until, 0, GapReason.CORRUPT))
@@ -314,18 +334,6 @@ class Spool:
         self._memory.clear()
         self._count, self._bytes = file.size()
         self._writable = True
-
-
-def _passes(error: Exception) -> bool:
-    """Whether the disk may be to blame, and not the settings."""
-    if isinstance(error, OSError):
-        return error.errno in _PASSING
-    return _code(error) in _PASSING_SQLITE
-
-
-def _code(error: Exception) -> int:
-    """SQLite's error code without its detail (https://sqlite.org/rescode.html)."""
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _load(entry: Entry) -> wire.Batch:

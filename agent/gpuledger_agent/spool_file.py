@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from gpuledger_agent.gaps import Gap, GapReason
 
@@ -20,6 +23,7 @@ CREATE TABLE IF NOT EXISTS batch (
     first INTEGER NOT NULL,
     last INTEGER NOT NULL,
     rows INTEGER NOT NULL,
+    crc INTEGER NOT NULL,
     body BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS refused (
@@ -46,13 +50,22 @@ class Unreadable(Exception):  # noqa: N818  # what the file is
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A batch: its windows lie between `first` and `last` (seconds since the epoch)."""
+    """A batch: its windows lie between `first` and `last` (seconds since the epoch).
+
+    `crc` is the CRC-32 of its body: SQLite does not notice a damaged value.
+    """
 
     sequence: int
     first: int
     last: int
     rows: int
+    crc: int
     body: bytes
+
+    @property
+    def sound(self) -> bool:
+        """Whether the body is as it was."""
+        return crc32(self.body) == self.crc
 
 
 class SpoolFile:
@@ -113,7 +126,7 @@ class SpoolFile:
     def after(self, sequence: int, limit: int) -> list[Entry]:
         """Up to `limit` batches that follow this sequence, oldest first."""
         rows = self._all(
-            "SELECT sequence, first, last, rows, body FROM batch WHERE sequence > ?"
+            "SELECT sequence, first, last, rows, crc, body FROM batch WHERE sequence > ?"
             " ORDER BY sequence LIMIT ?",
             (sequence, limit),
         )
@@ -121,17 +134,17 @@ class SpoolFile:
 
     def save(
         self, entries: Iterable[Entry], gone: Iterable[int], gaps: Sequence[Gap], until: int
-    ) -> list[int]:
+    ) -> dict[int, int]:
         """Add batches, delete others, and note what is lost and how far was written; or nothing.
 
-        Returns the bytes of each batch that was deleted.
+        Returns the bytes of each batch that was deleted, by sequence.
         """
         try:
             with self._db:
                 sizes = self._delete(gone)
                 self._db.executemany(
-                    "INSERT INTO batch VALUES (?, ?, ?, ?, ?)",
-                    ((e.sequence, e.first, e.last, e.rows, e.body) for e in entries),
+                    "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?)",
+                    ((e.sequence, e.first, e.last, e.rows, e.crc, e.body) for e in entries),
                 )
                 self._db.execute("DELETE FROM gap")
                 self._db.executemany(
@@ -147,8 +160,8 @@ class SpoolFile:
             raise _judged(error) from error
         return sizes
 
-    def delete(self, sequences: Iterable[int]) -> list[int]:
-        """Delete batches; return the bytes of each that was there."""
+    def delete(self, sequences: Iterable[int]) -> dict[int, int]:
+        """Delete batches; return the bytes of each that was there, by sequence."""
         try:
             with self._db:
                 return self._delete(sequences)
@@ -178,12 +191,12 @@ class SpoolFile:
         if self._all("PRAGMA freelist_count")[0][0] > LOOSE_PAGES:
             self._all("PRAGMA incremental_vacuum")
 
-    def _delete(self, sequences: Iterable[int]) -> list[int]:
+    def _delete(self, sequences: Iterable[int]) -> dict[int, int]:
         sql = (
             "DELETE FROM batch WHERE sequence IN (SELECT value FROM json_each(?))"
-            " RETURNING length(body)"
+            " RETURNING sequence, length(body)"
         )
-        return [int(row[0]) for row in self._db.execute(sql, (str(list(sequences)),)).fetchall()]
+        return dict(self._db.execute(sql, (str(list(sequences)),)).fetchall())
 
     def _all(self, sql: str, parameters: tuple[object, ...] = ()) -> list[Any]:
         try:
@@ -194,26 +207,20 @@ class SpoolFile:
 
 
 def salvage(path: Path) -> list[Entry]:
-    """The batches that can still be read out of a damaged file."""
-    entries: list[Entry] = []
-    try:
-        with closing(sqlite3.connect(path)) as db:
-            for order in ("", " DESC"):
-                known = {entry.sequence for entry in entries}
-                sql = (
-                    f"SELECT sequence, first, last, rows, body FROM batch ORDER BY sequence{order}"  # noqa: S608  # ours
-                )
-                with closing(db.execute(sql)) as cursor:
-                    try:
-                        for row in cursor:
-                            if row[0] in known:
-                                break
-                            entries.append(Entry(*row))
-                    except sqlite3.Error:
-                        continue
-    except (sqlite3.Error, TypeError):
-        pass
-    return sorted(entries, key=lambda entry: entry.sequence)
+    """The batches that can still be read out of a damaged file, from both ends."""
+    found: dict[int, Entry] = {}
+    with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as db:
+        for order in ("", " DESC"):
+            sql = (
+                f"SELECT sequence, first, last, rows, crc, body FROM batch ORDER BY sequence{order}"  # noqa: S608  # ours
+            )
+            with suppress(sqlite3.Error), closing(db.execute(sql)) as cursor:
+                for row in cursor:
+                    if row[0] in found:
+                        break
+                    if [type(value) for value in row] == [int, int, int, int, int, bytes]:
+                        found[row[0]] = Entry(*row)
+    return [found[sequence] for sequence in sorted(found) if found[sequence].sound]
 
 
 def set_aside(path: Path) -> Path:
@@ -230,7 +237,35 @@ _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_SCHEMA
 
 def _judged(error: sqlite3.DatabaseError) -> Exception:
     """The error, as Unreadable if it says that the file is damaged."""
-    # The low byte is the error, the rest its detail (https://sqlite.org/rescode.html).
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    code = _code(error)
     missing = str(error).startswith(("no such table", "no such column"))
     return Unreadable(str(error)) if code in _DAMAGED or missing else error
+
+
+_PASSING = {errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT}
+"""Why a file may not open today and yet tomorrow. Other errors are the operator's to mend."""
+
+_PASSING_SQLITE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR}
+
+_CLOSED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+"""What a file once opened stays, even if the disk does not: it is opened afresh."""
+
+
+def passes(error: Exception, path: Path | None) -> bool:
+    """Whether the disk may be to blame, and not the settings."""
+    if isinstance(error, OSError):
+        return error.errno in _PASSING
+    if _code(error) in _PASSING_SQLITE:
+        return True
+    # SQLite does not tell why it cannot open a file.
+    return path is not None and bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY)
+
+
+def _code(error: Exception) -> int:
+    """SQLite's error code without its detail (https://sqlite.org/rescode.html)."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def must_reopen(error: Exception) -> bool:
+    """Whether this open file stays as it is, even if the disk gets better."""
+    return _code(error) in _CLOSED

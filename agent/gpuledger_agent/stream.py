@@ -124,7 +124,11 @@ class Uplink:
 
 
 class _Session:
-    """One stream: what was sent on it and what is still unanswered."""
+    """One stream: what was sent on it and what is still unanswered.
+
+    What is appended while it lasts goes first, so that the present is never behind a backlog; what
+    was there before it began, by age, as far as the collector allows.
+    """
 
     def __init__(
         self, spool: Spool, hello: Callable[[], wire.Hello], counters: StreamCounters
@@ -137,7 +141,8 @@ class _Session:
         self._ended = False
         self._introduce = True
         self._unanswered: dict[int, int] = {}
-        self._sent_until = 0
+        self._sent_until = self._backlog_end = spool.newest
+        self._backlog_sent = 0
         self._max_in_flight = 0
         self._heard_at = time.monotonic()
         self.welcomed = False
@@ -172,18 +177,26 @@ class _Session:
             if not ready:
                 self._check_silence()
                 continue
-            for batch in self._next():
+            batch = self._next()
+            if batch is not None:
                 with self._wake:
                     self._unanswered[batch.sequence] = row_count(batch)
                 self._counters.batches_sent += 1
                 yield wire.AgentMessage(batch=batch)
 
-    def _next(self) -> list[wire.Batch]:
-        """The batch to send now; none if all were answered on earlier streams, or dropped."""
+    def _next(self) -> wire.Batch | None:
+        """The batch to send now; None if all were answered on earlier streams, or dropped."""
         newest = self._spool.newest
-        found = self._spool.after(self._sent_until, 1)
-        self._sent_until = found[0].sequence if found else max(self._sent_until, newest)
-        return found
+        if self._sent_until < newest:
+            found = self._spool.after(self._sent_until, 1)
+            self._sent_until = found[0].sequence if found else newest
+            return found[0] if found else None
+        found = self._spool.after(self._backlog_sent, 1)
+        if not found or found[0].sequence > self._backlog_end:
+            self._backlog_sent = self._backlog_end
+            return None
+        self._backlog_sent = found[0].sequence
+        return found[0]
 
     def incoming(self, message: wire.CollectorMessage) -> None:
         """What the collector says."""
@@ -229,7 +242,8 @@ class _Session:
         return rows
 
     def _may_send(self) -> bool:
-        return len(self._unanswered) < self._max_in_flight and self._spool.newest > self._sent_until
+        waits = self._sent_until < self._spool.newest or self._backlog_sent < self._backlog_end
+        return waits and len(self._unanswered) < self._max_in_flight
 
     def _something_to_do(self) -> bool:
         return self._ended or self._introduce or self._may_send()

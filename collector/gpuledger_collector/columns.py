@@ -56,10 +56,11 @@ def inserts(parts: Sequence[Part]) -> list[Insert]:
 def _insert(table: Table, pieces: list[tuple[Source, Rows]]) -> Insert:
     columns: list[tuple[str, str, Sequence[Any]]] = [
         ("ts", "DateTime('UTC')", _concatenated("window_start", pieces)),
-        ("window_s", "UInt16", _concatenated("window_s", pieces)),
         ("cluster", _TEXT, _repeated([(s.cluster, r.count) for s, r in pieces])),
         ("host", _TEXT, _repeated([(s.host, r.count) for s, r in pieces])),
     ]
+    if table.has_windows:
+        columns.append(("window_s", "UInt16", _concatenated("window_s", pieces)))
     if table.has_host_pool:
         pools = [(s.host_pool, r.count) for s, r in pieces]
         columns.append(("host_pool", _TEXT, _repeated(pools)))

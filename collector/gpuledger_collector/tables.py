@@ -17,7 +17,8 @@ class Table:
     `texts` hold indexes into the batch's dictionary. `numbers` map to the highest value that the
     column of ClickHouse takes. `enums` map to the number of values known to this version;
     higher ones, from newer agents, are stored as 0. `within_window` are times that cannot be longer
-    than the window; `no_more_than` are pairs of which the first cannot exceed the second.
+    than the window; `no_more_than` are pairs of which the first cannot exceed the second. Without
+    windows a table has only `window_start` of them.
     """
 
     name: str
@@ -28,11 +29,17 @@ class Table:
     percents: tuple[str, ...] = ()
     no_more_than: tuple[tuple[str, str], ...] = ()
     has_host_pool: bool = True
+    has_windows: bool = True
 
     @property
     def raw(self) -> str:
         """Name of the raw table."""
         return f"{self.name}_raw"
+
+    @property
+    def times(self) -> tuple[str, ...]:
+        """The columns that say when."""
+        return ("window_start", "window_s") if self.has_windows else ("window_start",)
 
 
 _OWNER = ("team", "model", "endpoint", "use_case", "pool", "workload_kind", "workload")
@@ -116,5 +123,13 @@ AGENT_HEALTH = Table(
     has_host_pool=False,
 )
 
-TABLES = (PROCESS_USAGE, GPU_USAGE, GPU_ALLOCATION, AGENT_HEALTH)
+TELEMETRY_GAPS = Table(
+    name="telemetry_gaps",
+    texts=(),
+    numbers={"gap_s": U32, "rows": U64},
+    enums={"reason": 7},
+    has_windows=False,
+)
+
+TABLES = (PROCESS_USAGE, GPU_USAGE, GPU_ALLOCATION, AGENT_HEALTH, TELEMETRY_GAPS)
 """In the order in which they are written."""

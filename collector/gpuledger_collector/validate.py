@@ -159,7 +159,7 @@ def _check_table(
 def _columns(table: Table, message: Any, texts: list[str], count: int) -> dict[str, Sequence[int]]:
     """All columns as lists; an absent one is all zero. Raises BatchRefused."""
     columns: dict[str, Sequence[int]] = {}
-    for name in ("window_start", "window_s", *table.texts, *table.numbers, *table.enums):
+    for name in (*table.times, *table.texts, *table.numbers, *table.enums):
         column: Sequence[int] = list(getattr(message, name))
         if not column:
             column = [0] * count
@@ -180,14 +180,16 @@ def _problems(
     table: Table, columns: dict[str, Sequence[int]], now: float
 ) -> Iterator[tuple[list[int], str]]:
     """Rows that cannot be, with the reason; nothing where whole columns are in order."""
-    yield from _time_problems(columns["window_start"], columns["window_s"], now)
+    if table.has_windows:
+        yield from _window_problems(columns["window_start"], columns["window_s"])
+    yield from _time_problems(columns["window_start"], now)
     for name, highest in table.numbers.items():
         limit = 100 if name in table.percents else highest
         # Wider columns take whatever the wire can carry.
         if limit < U32 and max(columns[name]) > limit:
             bad = _rows_above(columns[name], [limit] * len(columns[name]))
             yield bad, f"{name} is over {limit}"
-    longest = [1000 * seconds for seconds in columns["window_s"]]
+    longest = [1000 * seconds for seconds in columns.get("window_s", ())]
     for name in table.within_window:
         if any(map(operator.gt, columns[name], longest)):
             yield _rows_above(columns[name], longest), f"{name} is longer than the window"
@@ -196,8 +198,8 @@ def _problems(
             yield _rows_above(columns[less], columns[more]), f"{less} is over {more}"
 
 
-def _time_problems(
-    starts: Sequence[int], lengths: Sequence[int], now: float
+def _window_problems(
+    starts: Sequence[int], lengths: Sequence[int]
 ) -> Iterator[tuple[list[int], str]]:
     pairs = set(zip(starts, lengths, strict=True))
     wrong = {(s, n) for s, n in pairs if not 0 < n <= 60 or 60 % n or s % n}
@@ -205,6 +207,9 @@ def _time_problems(
         rows = enumerate(zip(starts, lengths, strict=True))
         bad = [row for row, pair in rows if pair in wrong]
         yield bad, "window_start is no multiple of window_s, or window_s no divisor of 60"
+
+
+def _time_problems(starts: Sequence[int], now: float) -> Iterator[tuple[list[int], str]]:
     if max(starts) > now + FUTURE_S:
         bad = _rows_where(starts, lambda start: start > now + FUTURE_S)
         yield bad, f"the window lies more than {FUTURE_S} s in the future: check the host's clock"

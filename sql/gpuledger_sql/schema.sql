@@ -844,6 +844,7 @@ CREATE VIEW ledger_balance
     `busy_gpu_hours` Float64 COMMENT 'SMs busy, GPU-hours',
     `unmeasured_gpu_hours` Float64 COMMENT 'Held, and nobody can say whether the SMs were busy, GPU-hours',
     `difference_gpu_hours` Float64 COMMENT 'Capacity less all the others: 0, or rows are missing or still on their way, GPU-hours',
+    `unobserved_gpu_hours` Float64 COMMENT 'Not part of the capacity: GPUs of hosts that were there and whose agents did not measure or lost what they had, GPU-hours',
     `settled` Bool COMMENT 'Whether no rows of the hour came in the minute before it was last computed: then a difference is no row on its way'
 )
 DEFINER = default SQL SECURITY DEFINER
@@ -870,6 +871,20 @@ AS WITH
         ) AS r ON r.hour = t.hour
         WHERE r.rolled_at >= (t.touched_at + toIntervalMinute(1))
     ),
+    gap_hours AS
+    (
+        SELECT
+            cluster,
+            host,
+            arrayJoin(arrayMap(n -> (toStartOfHour(gap.ts) + (3600 * n)), range(dateDiff('hour', toStartOfHour(gap.ts), gap.ts + gap.gap_s) + 1))) AS hour,
+            min(gap.ts) AS since,
+            least(sum(greatest(toInt64(least(gap.ts + gap.gap_s, hour + 3600)) - toInt64(greatest(gap.ts, hour)), 0)), 3600) AS seconds
+        FROM telemetry_gaps AS gap
+        GROUP BY
+            cluster,
+            host,
+            hour
+    ),
     sides AS
     (
         SELECT
@@ -882,7 +897,8 @@ AS WITH
             toInt64(0) AS idle,
             toInt64(0) AS underused,
             toInt64(0) AS busy,
-            toInt64(0) AS unmeasured
+            toInt64(0) AS unmeasured,
+            toInt64(0) AS unobserved
         FROM capacity_hourly
         UNION ALL
         SELECT
@@ -895,8 +911,26 @@ AS WITH
             (toInt64(held_ms + unheld_ms) - toInt64(active_ms)) - toInt64(unmeasured_ms),
             toInt64(active_ms) - toInt64(busy_ms),
             toInt64(busy_ms),
-            toInt64(unmeasured_ms)
+            toInt64(unmeasured_ms),
+            0
         FROM usage_hourly
+        UNION ALL
+        SELECT
+            missing.hour,
+            missing.cluster,
+            hosts.host_pool,
+            gpus.gpu_model,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            toInt64(missing.seconds) * gpus.share_milli
+        FROM gap_hours AS missing
+        INNER JOIN gpus ON (gpus.cluster = missing.cluster) AND (gpus.host = missing.host)
+        INNER JOIN hosts ON (hosts.cluster = missing.cluster) AND (hosts.host = missing.host)
+        WHERE gpus.seen_at >= missing.since
     )
 SELECT
     s.hour AS hour,
@@ -910,6 +944,7 @@ SELECT
     sum(s.busy) / 3600000 AS busy_gpu_hours,
     sum(s.unmeasured) / 3600000 AS unmeasured_gpu_hours,
     sum(((((s.capacity - s.unallocated) - s.idle) - s.underused) - s.busy) - s.unmeasured) / 3600000 AS difference_gpu_hours,
+    sum(s.unobserved) / 3600000 AS unobserved_gpu_hours,
     hour IN (
         SELECT hour
         FROM settled_hours
@@ -1632,6 +1667,43 @@ ENGINE = MergeTree
 ORDER BY (team, endpoint, model, valid_from, applied_at)
 SETTINGS index_granularity = 8192
 COMMENT 'Service level objectives per endpoint, every version that was applied.';
+
+CREATE VIEW telemetry_gaps
+(
+    `ts` DateTime('UTC') COMMENT 'From when on windows are missing',
+    `gap_s` UInt32 COMMENT 'For how long, seconds; it ends within the same day',
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
+    `host` LowCardinality(String) COMMENT 'Host whose windows are missing',
+    `rows` UInt64 COMMENT 'Rows lost, of all tables; 0: nobody knows, or none were made',
+    `reason` String COMMENT 'spool_full, spool_age, disk, corrupt, refused or stopped'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'One row per host, time and reason for which windows are lost, as the agents tell.'
+AS SELECT
+    ts,
+    gap_s,
+    cluster,
+    host,
+    rows,
+    toString(raw.reason) AS reason
+FROM telemetry_gaps_raw AS raw
+FINAL;
+
+CREATE TABLE telemetry_gaps_raw
+(
+    `ts` DateTime('UTC') COMMENT 'From when on windows are missing' CODEC(DoubleDelta, ZSTD(1)),
+    `gap_s` UInt32 COMMENT 'For how long, seconds; it ends within the same day' CODEC(T64, ZSTD(1)),
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
+    `host` LowCardinality(String) COMMENT 'Host whose windows are missing',
+    `rows` UInt64 COMMENT 'Rows lost, of all tables; 0: nobody knows, or none were made' CODEC(T64, ZSTD(1)),
+    `reason` Enum8('unspecified' = 0, 'spool_full' = 1, 'spool_age' = 2, 'disk' = 3, 'corrupt' = 4, 'refused' = 5, 'stopped' = 6) COMMENT 'Why: the host had no room for them, they were too old, its disk failed or damaged them, a collector refused them, the agent did not run'
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(ts)
+ORDER BY (toStartOfHour(ts), host, ts, reason, cluster)
+TTL toDate(ts) + toIntervalMonth(13)
+SETTINGS ttl_only_drop_parts = 1, index_granularity = 8192
+COMMENT 'Telemetry that will never come, before deduplication. Read telemetry_gaps instead.';
 
 CREATE TABLE touched_hours
 (

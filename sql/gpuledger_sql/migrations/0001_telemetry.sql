@@ -140,6 +140,22 @@ TTL toDate(ts) + INTERVAL 14 DAY
 SETTINGS ttl_only_drop_parts = 1
 COMMENT 'Raw windows of the agents themselves, before deduplication. Read agent_health instead.';
 
+CREATE TABLE IF NOT EXISTS telemetry_gaps_raw
+(
+    ts DateTime('UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'From when on windows are missing',
+    gap_s UInt32 CODEC(T64, ZSTD(1)) COMMENT 'For how long, seconds; it ends within the same day',
+    cluster LowCardinality(String) COMMENT 'Cluster of the host',
+    host LowCardinality(String) COMMENT 'Host whose windows are missing',
+    rows UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Rows lost, of all tables; 0: nobody knows, or none were made',
+    reason Enum8('unspecified' = 0, 'spool_full' = 1, 'spool_age' = 2, 'disk' = 3, 'corrupt' = 4, 'refused' = 5, 'stopped' = 6) COMMENT 'Why: the host had no room for them, they were too old, its disk failed or damaged them, a collector refused them, the agent did not run'
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(ts)
+ORDER BY (toStartOfHour(ts), host, ts, reason, cluster)
+TTL toDate(ts) + INTERVAL 13 MONTH
+SETTINGS ttl_only_drop_parts = 1
+COMMENT 'Telemetry that will never come, before deduplication. Read telemetry_gaps instead.';
+
 CREATE TABLE IF NOT EXISTS hosts_raw
 (
     cluster LowCardinality(String) COMMENT 'Cluster of the host',

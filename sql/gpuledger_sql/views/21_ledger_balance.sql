@@ -1,7 +1,8 @@
 -- Do the books balance?
 --
 -- Capacity and unallocated time come from gpu_usage, the rest from process_usage and
--- gpu_allocation: a row lost on the way shows as a difference.
+-- gpu_allocation: a row lost on the way shows as a difference. What agents know to be lost (telemetry_gaps)
+-- is neither idle nor free, but unobserved.
 CREATE OR REPLACE VIEW ledger_balance
 (
     hour DateTime('UTC') COMMENT 'Start of the hour',
@@ -15,6 +16,7 @@ CREATE OR REPLACE VIEW ledger_balance
     busy_gpu_hours Float64 COMMENT 'SMs busy, GPU-hours',
     unmeasured_gpu_hours Float64 COMMENT 'Held, and nobody can say whether the SMs were busy, GPU-hours',
     difference_gpu_hours Float64 COMMENT 'Capacity less all the others: 0, or rows are missing or still on their way, GPU-hours',
+    unobserved_gpu_hours Float64 COMMENT 'Not part of the capacity: GPUs of hosts that were there and whose agents did not measure or lost what they had, GPU-hours',
     settled Bool COMMENT 'Whether no rows of the hour came in the minute before it was last computed: then a difference is no row on its way'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
@@ -28,6 +30,22 @@ WITH
             ON r.hour = t.hour
         WHERE r.rolled_at >= t.touched_at + INTERVAL 1 MINUTE
     ),
+    gap_hours AS
+    (
+        SELECT
+            cluster,
+            host,
+            arrayJoin(arrayMap(
+                n -> toStartOfHour(gap.ts) + 3600 * n,
+                range(dateDiff('hour', toStartOfHour(gap.ts), gap.ts + gap.gap_s) + 1)
+            )) AS hour,
+            min(gap.ts) AS since,
+            least(sum(greatest(
+                toInt64(least(gap.ts + gap.gap_s, hour + 3600)) - toInt64(greatest(gap.ts, hour)), 0
+            )), 3600) AS seconds
+        FROM telemetry_gaps AS gap
+        GROUP BY cluster, host, hour
+    ),
     sides AS
     (
         SELECT
@@ -37,7 +55,8 @@ WITH
             toInt64(0) AS idle,
             toInt64(0) AS underused,
             toInt64(0) AS busy,
-            toInt64(0) AS unmeasured
+            toInt64(0) AS unmeasured,
+            toInt64(0) AS unobserved
         FROM capacity_hourly
         UNION ALL
         SELECT
@@ -47,8 +66,18 @@ WITH
             toInt64(held_ms + unheld_ms) - toInt64(active_ms) - toInt64(unmeasured_ms),
             toInt64(active_ms) - toInt64(busy_ms),
             toInt64(busy_ms),
-            toInt64(unmeasured_ms)
+            toInt64(unmeasured_ms),
+            0
         FROM usage_hourly
+        UNION ALL
+        SELECT
+            missing.hour, missing.cluster, hosts.host_pool, gpus.gpu_model,
+            0, 0, 0, 0, 0, 0,
+            toInt64(missing.seconds) * gpus.share_milli
+        FROM gap_hours AS missing
+        INNER JOIN gpus ON gpus.cluster = missing.cluster AND gpus.host = missing.host
+        INNER JOIN hosts ON hosts.cluster = missing.cluster AND hosts.host = missing.host
+        WHERE gpus.seen_at >= missing.since
     )
 SELECT
     s.hour AS hour,
@@ -63,6 +92,7 @@ SELECT
     sum(s.unmeasured) / 3600000 AS unmeasured_gpu_hours,
     sum(s.capacity - s.unallocated - s.idle - s.underused - s.busy - s.unmeasured) / 3600000
         AS difference_gpu_hours,
+    sum(s.unobserved) / 3600000 AS unobserved_gpu_hours,
     hour IN (SELECT hour FROM settled_hours) AS settled
 FROM sides AS s
 GROUP BY hour, cluster, pool, gpu_model
