@@ -23,6 +23,7 @@ from gpuledger_collector.serve import CollectorThread
 from gpuledger_collector.store.client import StoreConfig
 from tests.collector_fixture import settings_for
 from tests.nvml_standin.world import Standin
+from tests.uplink_fixture import free_port
 
 AGENT = Path(sys.executable).parent / "gpuledger-agent"
 
@@ -179,7 +180,7 @@ def test_agent_when_the_collector_is_away_then_windows_wait_and_nothing_is_missi
 def test_agent_when_asked_then_metrics_and_health_answer(
     standin: Standin, tmp_path: Path, collector: CollectorThread
 ) -> None:
-    ports = ("--metrics", "127.0.0.1:17672", "--health", "127.0.0.1:17673")
+    ports = ("--metrics", free_port(), "--health", free_port())
     with agent(standin, tmp_path, collector.address, *ports):
 
         def serving(service: str) -> bool:

@@ -85,7 +85,7 @@ class Daemon:
         self._health_server: HealthServer | None = None
         self._gpus: dict[str, GpuInfo] = {}
         self._written_until = self._resume_at()
-        self._gaps_told = self._clock.now()
+        self._gaps_told = 0.0
         self._self = psutil.Process()
         self._cpu_s = 0.0
         self._stepped_s = 0.0

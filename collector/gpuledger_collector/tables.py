@@ -128,6 +128,7 @@ TELEMETRY_GAPS = Table(
     texts=(),
     numbers={"gap_s": U32, "rows": U64},
     enums={"reason": 7},
+    has_host_pool=False,
     has_windows=False,
 )
 
