@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import random
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,6 +148,29 @@ def test_file_when_it_is_damaged_then_set_aside_and_what_can_be_read_is_saved(
         assert saved[0] == 1
         assert saved[-1] == 300
         assert 100 < len(saved) < 300
+
+
+def test_file_when_it_is_damaged_after_a_kill_then_what_was_only_in_its_log_is_saved(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "spool.sqlite"
+    spool = Spool(path)
+    fill(spool, 300)
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
+    fill(spool, 3, since=DAY + 3000)
+    for part in ("spool.sqlite", "spool.sqlite-wal"):
+        shutil.copy(tmp_path / part, tmp_path / f"copy-{part}")
+    spool.close()
+    copy = tmp_path / "copy-spool.sqlite"
+    with copy.open("r+b") as file:
+        file.seek(copy.stat().st_size // 2)
+        file.write(bytes(8192))
+    spool = Spool(copy)
+    fill(spool, 1, since=DAY + 3030)
+    assert waiting(spool)[-4:] == [301, 302, 303, 304]
+    spool.close()
 
 
 def test_batch_when_only_its_body_is_damaged_then_it_alone_is_lost_and_told(

@@ -33,8 +33,6 @@ MEMORY_BYTES = 16 << 20
 MAX_AGE_S = 12 * 86_400
 """Older windows are given up: a collector takes none older than 13 days (docs/collector.md)."""
 
-_BATCH = 16
-
 
 class SpoolError(Exception):
     """The spool cannot be opened; says where and what to do in one line."""
@@ -266,14 +264,14 @@ class Spool:
 
     def _drop_while(self, excess: Callable[[Entry], bool], reason: GapReason) -> int:
         """Drop the oldest batch for as long as it is in excess; return how many went."""
-        dropped = 0
-        while found := self._entries(0, _BATCH):
-            for entry in found:
-                if not excess(entry):
-                    return dropped
-                self._note(entry, reason)
-                self._drop(entry)
-                dropped += 1
+        dropped = sequence = 0
+        while found := self._entries(sequence, 1):
+            [entry] = found
+            if not excess(entry):
+                break
+            self._note(entry, reason)
+            self._drop(entry)
+            dropped, sequence = dropped + 1, entry.sequence
         return dropped
 
     def _note(self, entry: Entry, reason: GapReason) -> None:
@@ -317,22 +315,26 @@ class Spool:
         self._let_go()
         if self._path is None:
             raise Unreadable(reason)
-        found = {e.sequence: e for e in salvage(self._path) if not self._is_gone(e.sequence)}
         aside = set_aside(self._path)
+        file = SpoolFile(self._path)
+        saved = 0
+        for entry in salvage(aside):
+            if not self._is_gone(entry.sequence) and entry.sequence not in self._memory:
+                file.save([entry], (), (), entry.last)
+                saved += 1
         log.error(
             "event=spool_damaged reason=%r saved=%d set_aside=%s remedy=%r",
-            *(reason, len(found), aside, "check the disk; the file set aside is for a human"),
+            *(reason, saved, aside, "check the disk; the file set aside is for a human"),
         )
-        self._memory = OrderedDict(sorted((found | self._memory).items()))
         self._forgotten.clear()
         self._dropped.clear()
-        self.newest = max([self.newest, *self._memory])
-        self._until = max([self._until, *(entry.last for entry in found.values())])
+        self._until = max(self._until, file.written_until())
         self._gaps.append(Gap(self._until, self._until, 0, GapReason.CORRUPT))
-        file = self._open()
         file.save(self._memory.values(), (), merged(self._gaps), self._until)
+        file.close()
         self._memory.clear()
-        self._count, self._bytes = file.size()
+        self._gaps.clear()
+        self._open()
         self._writable = True
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,9 +206,9 @@ class SpoolFile:
             raise _judged(error) from error
 
 
-def salvage(path: Path) -> list[Entry]:
-    """The batches that can still be read out of a damaged file, from both ends."""
-    found: dict[int, Entry] = {}
+def salvage(path: Path) -> Iterator[Entry]:
+    """The batches that can still be read out of a damaged file, from both ends; one at a time."""
+    found: set[int] = set()
     with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as db:
         for order in ("", " DESC"):
             sql = (
@@ -218,17 +218,21 @@ def salvage(path: Path) -> list[Entry]:
                 for row in cursor:
                     if row[0] in found:
                         break
-                    if [type(value) for value in row] == [int, int, int, int, int, bytes]:
-                        found[row[0]] = Entry(*row)
-    return [found[sequence] for sequence in sorted(found) if found[sequence].sound]
+                    found.add(row[0])
+                    if [type(value) for value in row] != [int, int, int, int, int, bytes]:
+                        continue
+                    entry = Entry(*row)
+                    if entry.sound:
+                        yield entry
 
 
 def set_aside(path: Path) -> Path:
     """Move a damaged file out of the way, over one of before; return where. Raises OSError."""
     aside = path.with_name(path.name + ".damaged")
-    path.replace(aside)
-    for rest in ("-wal", "-shm"):
-        path.with_name(path.name + rest).unlink(missing_ok=True)
+    # With its log, which may hold what was written last.
+    for rest in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + rest).replace(aside.with_name(aside.name + rest))
     return aside
 
 
