@@ -1,7 +1,7 @@
 """How fast the views answer, beside the same answer computed from raw rows.
 
 `python -m bench.views [--gpus 80] [--days 28]`: a week of raw 10 s windows is generated in SQL and
-rolled up by the real roll-up; its roll-ups are then copied further back. Printed per view:
+rolled up by the real roll-ups; those of hours are then copied further back. Printed per view:
 milliseconds over all days and over the week, and how many times longer the raw rows of the week
 take to say the same (the easier part of it: usage without requests and prices).
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from clickhouse_connect.driver.client import Client
 
 from gpuledger_collector.rollup import TABLES, Rollup
+from gpuledger_collector.rollup_days import DayRollup
 from gpuledger_collector.store.client import StoreConfig, connect
 from gpuledger_collector.store.embedded import EmbeddedServer
 from gpuledger_collector.store.migrate import migrate
@@ -26,6 +27,7 @@ RAW_DAYS = 7
 VIEWS = {
     "ledger_hourly": "hour",
     "ledger_balance": "hour",
+    "ledger_daily": "day",
     "waste_by_team": "day",
     "waste_by_model": "day",
     "resource_profile": "day",
@@ -120,11 +122,11 @@ def fill(client: Client, gpus: int, days: int) -> None:
     """A week of raw rows, rolled up, and the roll-ups once more for every further week."""
     for statement in _FILL:
         client.command(statement.format(gpus=gpus, days=RAW_DAYS, windows=RAW_DAYS * 8640))
-    rollup, hours, started = Rollup(client, settle_s=0), 0, time.perf_counter()
-    while rolled := rollup.run_once():
-        hours += rolled
-    per_hour = 1000 * (time.perf_counter() - started) / hours
+    per_hour = milliseconds_each(Rollup(client, settle_s=0))
     print(f"roll-up: {per_hour:.0f} ms an hour of {gpus} GPUs ({gpus * 720:,} raw rows)")
+    per_day = milliseconds_each(DayRollup(client, rest_s=0))
+    share = 100 * per_day / per_hour / 24
+    print(f"roll-up: {per_day:.0f} ms a day, {share:.1f} % of that of its hours")
     for table in (*TABLES, "rolled_hours"):
         columns = {str(row[0]) for row in client.query(f"DESCRIBE {table}").result_rows}
         times = sorted(columns & {"hour", "first_seen", "last_seen"})
@@ -134,6 +136,14 @@ def fill(client: Client, gpus: int, days: int) -> None:
             f"INSERT INTO {table} SELECT * EXCEPT (day) REPLACE ({shifted})"
             f" FROM {table} CROSS JOIN ({weeks}) AS weeks"
         )
+
+
+def milliseconds_each(rollup: Rollup | DayRollup) -> float:
+    """How long one hour or day takes, of all that are due."""
+    count, started = 0, time.perf_counter()
+    while done := rollup.run_once():
+        count += done
+    return 1000 * (time.perf_counter() - started) / count
 
 
 def milliseconds(client: Client, query: str) -> float:

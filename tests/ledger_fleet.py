@@ -32,6 +32,8 @@ TABLES = ("process_usage_raw", "gpu_usage_raw", "gpu_allocation_raw")
 EMPTIED = (
     *(*TABLES, "touched_hours", "rolled_hours", "capacity_requests", "gpu_prices"),
     *("usage_hourly_versions", "capacity_hourly_versions", "workload_hourly_versions"),
+    *("usage_daily_versions", "capacity_daily_versions", "ledger_daily_versions"),
+    *("resource_profile_versions", "rolled_days", "retention"),
 )
 
 GPU_MODELS = ("NVIDIA H100 80GB HBM3", "NVIDIA L4")
@@ -124,6 +126,11 @@ def empty(client: Client) -> None:
     """Forget everything."""
     for table in EMPTIED:
         client.command(f"TRUNCATE TABLE {table}")
+
+
+def keep(client: Client, kind: str, days: int) -> None:
+    """From now on only so many days of a kind count, the present one included; no TTL changes."""
+    insert(client, "retention", [{"kind": kind, "days": days, "stated": f"{days}d"}])
 
 
 def process(at: datetime, **given: Any) -> Row:

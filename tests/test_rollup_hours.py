@@ -16,7 +16,7 @@ from gpuledger_collector.rollup import TABLES, Rollup
 from gpuledger_collector.store.client import StoreConfig, connect
 from gpuledger_collector.store.embedded import EmbeddedServer
 from gpuledger_collector.store.migrate import migrate
-from tests.ledger_fleet import BASE, gpu, grant, insert, process
+from tests.ledger_fleet import BASE, gpu, grant, insert, keep, process
 
 
 class Killed(BaseException):
@@ -157,6 +157,19 @@ def test_sweep_when_versions_are_superseded_then_only_those_go(client: Client) -
     assert held_by_team(client) == {"search": 3_000}
 
 
+def test_sweep_when_hours_are_no_longer_kept_then_it_leaves_them_to_the_ttl(
+    client: Client,
+) -> None:
+    insert(client, "process_usage_raw", [process(BASE)])
+    insert(client, "gpu_usage_raw", [gpu(BASE)])
+    rollup = Rollup(client, settle_s=0)
+    rollup.run_once()
+    keep(client, "hourly", 2)
+    client.command("TRUNCATE TABLE rolled_hours")
+    rollup.sweep(keep_s=0)
+    assert [versions(client, table) for table in TABLES] == [1, 1, 1]
+
+
 def test_rollup_when_many_hours_wait_then_the_newest_comes_first_and_then_the_oldest(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,14 +190,13 @@ def test_rollup_when_raw_rows_have_expired_then_late_rows_do_not_replace_the_hou
     insert(client, "process_usage_raw", [process(BASE), process(BASE, gpu="GPU-1")])
     rollup = Rollup(client, settle_s=0)
     rollup.run_once()
-    client.command("ALTER TABLE gpu_usage_raw MODIFY TTL toDate(ts) + INTERVAL 1 DAY")
-    client.command("TRUNCATE TABLE process_usage_raw")
-    client.command("SYSTEM STOP TTL MERGES")
+    keep(client, "raw", 2)
+    for table in ("gpu_usage_raw", "process_usage_raw"):
+        client.command(f"TRUNCATE TABLE {table}")
     with caplog.at_level(logging.WARNING):
-        for _ in range(2):
-            insert(client, "gpu_usage_raw", [gpu(BASE, gpu="GPU-1")])
+        for table, row in (("process_usage_raw", process(BASE)), ("gpu_usage_raw", gpu(BASE))):
+            insert(client, table, [row])
             assert (rollup.run_once(), rollup.run_once()) == (1, 0)
-    client.command("SYSTEM START TTL MERGES")
     assert held_by_team(client) == {"search": 20_000}
     assert "event=rollup_kept" in caplog.text
 

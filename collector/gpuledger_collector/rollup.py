@@ -10,11 +10,12 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from gpuledger_collector.rollup_days import DayRollup
+from gpuledger_collector.rollup_sql import KEEP_S, SETTINGS, SWEPT_AT_ONCE, sql
 
 log = logging.getLogger(__name__)
 
@@ -36,22 +37,6 @@ delays a stop."""
 
 SWEEP_EVERY = 60
 """Passes between deletions of superseded versions."""
-
-SWEPT_AT_ONCE = 150
-"""Versions deleted at a time: they travel in the address of an HTTP request."""
-
-KEEP_S = 900
-"""Superseded versions stay so long: more than one hour's roll-up can take (see _SETTINGS)."""
-
-_SETTINGS = {
-    "max_execution_time": KEEP_S // 5,
-    # Days are deduplicated apart from one another: a row's key holds its time.
-    "do_not_merge_across_partitions_select_final": 1,
-    # One block, one part: a version becomes visible whole.
-    "min_insert_block_size_rows": 100_000_000,
-    "min_insert_block_size_bytes": 0,
-    "max_insert_threads": 1,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +60,7 @@ class Rollup:
         self._client = client
         self._settle_s = settle_s
         self._pause_s = pause_s
+        self._days = DayRollup(client)
         self._passes = 0
 
     def run_once(self) -> int:
@@ -91,13 +77,18 @@ class Rollup:
         return len(due)
 
     def run(self, stop: threading.Event) -> None:
-        """Keep the roll-ups fresh until `stop` is set. Outlives a ClickHouse that goes away."""
+        """Keep hours fresh, and days when there is time, until `stop` is set.
+
+        Outlives a ClickHouse that goes away.
+        """
         failing = False
         while not stop.is_set():
             started = time.monotonic()
             backlog = False
             try:
                 backlog = self.run_once() >= HOURS_AT_ONCE
+                if not backlog:
+                    self._days.run_once()
                 if failing:
                     log.info("event=rollup_works_again")
                 failing = False
@@ -112,19 +103,20 @@ class Rollup:
         """Delete versions that ceased to count more than `keep_s` seconds ago."""
         for table in TABLES:
             parameters = {"table": table, "keep_s": keep_s, "limit": SWEPT_AT_ONCE}
-            versions = self._client.query(_sql("superseded"), parameters=parameters).result_rows
+            versions = self._client.query(sql("superseded"), parameters=parameters).result_rows
             if versions:
                 parameters = {"table": table, "versions": list(versions)}
-                self._client.command(_sql("sweep"), parameters=parameters)
+                self._client.command(sql("sweep"), parameters=parameters)
+        self._days.sweep(keep_s)
 
     def _due(self) -> list[_Due]:
         rows = self._client.query(
-            _sql("due"), parameters={"settle_s": self._settle_s, "limit": HOURS_AT_ONCE}
+            sql("due"), parameters={"settle_s": self._settle_s, "limit": HOURS_AT_ONCE}
         ).result_rows
         return [_Due(hour, bool(expired)) for hour, expired in rows]
 
     def _roll_up(self, due: _Due) -> None:
-        begin = self._client.query(_sql("begin"), parameters={"hour": due.hour})
+        begin = self._client.query(sql("begin"), parameters={"hour": due.hour})
         [(started, counting)] = begin.result_rows
         version = started
         if due.expired:
@@ -136,13 +128,7 @@ class Rollup:
         self._execute("commit", hour=due.hour, computed_at=version, rolled_at=started)
 
     def _execute(self, name: str, **parameters: str) -> None:
-        self._client.command(_sql(name), parameters=parameters, settings=_SETTINGS)
-
-
-@cache
-def _sql(name: str) -> str:
-    file = resources.files("gpuledger_sql") / "rollups" / f"{name}.sql"
-    return file.read_text("utf-8")
+        self._client.command(sql(name), parameters=parameters, settings=SETTINGS)
 
 
 def _one_line(error: Exception) -> str:

@@ -71,9 +71,86 @@ ENGINE = ReplacingMergeTree
 PARTITION BY toDate(ts)
 PRIMARY KEY (toStartOfHour(ts), host)
 ORDER BY (toStartOfHour(ts), host, ts, cluster)
-TTL toDate(ts) + toIntervalDay(14)
-SETTINGS ttl_only_drop_parts = 1, index_granularity = 8192
+TTL toStartOfDay(ts) + toIntervalHour(337)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
 COMMENT 'Raw windows of the agents themselves, before deduplication. Read agent_health instead.';
+
+CREATE VIEW capacity_daily
+(
+    `day` Date COMMENT 'Day, UTC',
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the hosts',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs belong to',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `hosts_max` UInt32 COMMENT 'Hosts that reported in an hour, at most',
+    `gpus_max` UInt32 COMMENT 'GPUs (or MIG instances) that were observed in an hour, at most',
+    `observed_ms` UInt64 COMMENT 'Time observed: the capacity, milliseconds of a whole GPU',
+    `unallocated_ms` UInt64 COMMENT 'Time neither held nor granted, milliseconds of a whole GPU',
+    `busy_ms` UInt64 COMMENT 'SM-busy time by the devices themselves, milliseconds of a whole GPU',
+    `mem_total_mib_ms` UInt64 COMMENT 'GPU memory x observed time, MiB x milliseconds; by observed_ms the memory of a whole GPU; 0 if unknown'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'What the GPUs offered, by day. Sums of milliseconds of whole GPUs, see docs/books.md.'
+AS SELECT
+    toDate(c.hour) AS day,
+    cluster,
+    host_pool,
+    gpu_model,
+    max(c.hosts) AS hosts_max,
+    max(c.gpus) AS gpus_max,
+    sum(c.observed_ms) AS observed_ms,
+    sum(c.unallocated_ms) AS unallocated_ms,
+    sum(c.busy_ms) AS busy_ms,
+    sum(c.mem_total_mib_ms) AS mem_total_mib_ms
+FROM capacity_hourly AS c
+GROUP BY
+    day,
+    cluster,
+    host_pool,
+    gpu_model
+UNION ALL
+SELECT
+    day,
+    cluster,
+    host_pool,
+    gpu_model,
+    hosts_max,
+    gpus_max,
+    observed_ms,
+    unallocated_ms,
+    busy_ms,
+    mem_total_mib_ms
+FROM capacity_daily_versions
+FINAL
+WHERE (day < (
+    SELECT toDate(hourly_from)
+    FROM kept_from
+)) AND ((day, computed_at) IN (
+    SELECT
+        day,
+        max(computed_at)
+    FROM rolled_days
+    GROUP BY day
+));
+
+CREATE TABLE capacity_daily_versions
+(
+    `day` Date COMMENT 'Day, UTC' CODEC(DoubleDelta, ZSTD(1)),
+    `computed_at` DateTime64(6, 'UTC') COMMENT 'Version of the day' CODEC(DoubleDelta, ZSTD(1)),
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the hosts',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs belong to',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `hosts_max` UInt32 COMMENT 'Hosts that reported in an hour, at most',
+    `gpus_max` UInt32 COMMENT 'GPUs (or MIG instances) that were observed in an hour, at most',
+    `observed_ms` UInt64 COMMENT 'Time observed: the capacity, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `unallocated_ms` UInt64 COMMENT 'Time neither held nor granted, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `busy_ms` UInt64 COMMENT 'SM-busy time by the devices themselves, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `mem_total_mib_ms` UInt64 COMMENT 'GPU memory x observed time, MiB x milliseconds; by observed_ms the memory of a whole GPU; 0 if unknown' CODEC(T64, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(day)
+ORDER BY (day, computed_at, host_pool, gpu_model, cluster)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
+COMMENT 'What the GPUs offered, by day, all versions. Read capacity_daily instead.';
 
 CREATE VIEW capacity_hourly
 (
@@ -109,13 +186,16 @@ AS SELECT
     mem_total_mib_ms
 FROM capacity_hourly_versions
 FINAL
-WHERE (hour, computed_at) IN (
+WHERE (hour >= (
+    SELECT hourly_from
+    FROM kept_from
+)) AND ((hour, computed_at) IN (
     SELECT
         hour,
         argMax(computed_at, rolled_at)
     FROM rolled_hours
     GROUP BY hour
-);
+));
 
 CREATE TABLE capacity_hourly_versions
 (
@@ -137,7 +217,8 @@ CREATE TABLE capacity_hourly_versions
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(hour)
 ORDER BY (hour, computed_at, host_pool, gpu_model, cluster)
-SETTINGS index_granularity = 8192
+TTL toStartOfDay(hour) + toIntervalHour(9673)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
 COMMENT 'What the GPUs offered, by hour, all versions. Read capacity_hourly instead.';
 
 CREATE TABLE capacity_requests
@@ -242,7 +323,7 @@ AS WITH
         SELECT
             gpu_model,
             sum(c.mem_total_mib_ms) / sum(c.observed_ms) AS mib
-        FROM capacity_hourly_versions AS c
+        FROM fleet_seen AS c
         WHERE c.observed_ms > 0
         GROUP BY gpu_model
     ),
@@ -350,8 +431,8 @@ ENGINE = ReplacingMergeTree
 PARTITION BY toDate(ts)
 PRIMARY KEY (pool, toStartOfHour(ts), host)
 ORDER BY (pool, toStartOfHour(ts), host, endpoint, workload, ts, cluster)
-TTL toDate(ts) + toIntervalDay(14)
-SETTINGS ttl_only_drop_parts = 1, index_granularity = 8192
+TTL toStartOfDay(ts) + toIntervalHour(337)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
 COMMENT 'Raw traffic windows per endpoint, before deduplication. Read endpoint_traffic instead.';
 
 CREATE TABLE findings
@@ -372,6 +453,45 @@ ENGINE = ReplacingMergeTree(updated_at)
 ORDER BY (rule, subject)
 SETTINGS index_granularity = 8192
 COMMENT 'Verdicts of rules, with evidence.';
+
+CREATE VIEW fleet_seen
+(
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the hosts',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs belong to',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `observed_ms` UInt64 COMMENT 'A weight: time observed, milliseconds of a whole GPU, some of it counted more than once',
+    `mem_total_mib_ms` UInt64 COMMENT 'GPU memory x the same time, MiB x milliseconds; by observed_ms the memory of a whole GPU; 0 if unknown'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'Every cluster, pool and GPU model there was, also those whose hours have gone.'
+AS SELECT
+    cluster,
+    host_pool,
+    gpu_model,
+    sum(c.observed_ms) AS observed_ms,
+    sum(c.mem_total_mib_ms) AS mem_total_mib_ms
+FROM
+(
+    SELECT
+        cluster,
+        host_pool,
+        gpu_model,
+        observed_ms,
+        mem_total_mib_ms
+    FROM capacity_hourly_versions
+    UNION ALL
+    SELECT
+        cluster,
+        host_pool,
+        gpu_model,
+        observed_ms,
+        mem_total_mib_ms
+    FROM capacity_daily_versions
+) AS c
+GROUP BY
+    cluster,
+    host_pool,
+    gpu_model;
 
 CREATE VIEW gpu_allocation
 (
@@ -446,8 +566,8 @@ ENGINE = ReplacingMergeTree
 PARTITION BY toDate(ts)
 PRIMARY KEY (pool, toStartOfHour(ts), host, gpu)
 ORDER BY (pool, toStartOfHour(ts), host, gpu, workload_kind, workload, grant_source, ts, cluster)
-TTL toDate(ts) + toIntervalDay(14)
-SETTINGS ttl_only_drop_parts = 1, index_granularity = 8192
+TTL toStartOfDay(ts) + toIntervalHour(337)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
 COMMENT 'Raw windows per GPU and workload that was granted it, before deduplication. Read gpu_allocation instead.';
 
 CREATE MATERIALIZED VIEW gpu_allocation_touch TO touched_hours
@@ -575,8 +695,8 @@ ENGINE = ReplacingMergeTree
 PARTITION BY toDate(ts)
 PRIMARY KEY (host_pool, toStartOfHour(ts), host, gpu)
 ORDER BY (host_pool, toStartOfHour(ts), host, gpu, ts, cluster)
-TTL toDate(ts) + toIntervalDay(14)
-SETTINGS ttl_only_drop_parts = 1, index_granularity = 8192
+TTL toStartOfDay(ts) + toIntervalHour(337)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
 COMMENT 'Raw windows per GPU, before deduplication. Read gpu_usage instead.';
 
 CREATE MATERIALIZED VIEW gpu_usage_touch TO touched_hours
@@ -831,6 +951,26 @@ GROUP BY
     host_pool
 HAVING countIf(foreign) > 0;
 
+CREATE VIEW kept_from
+(
+    `raw_from` DateTime('UTC') COMMENT 'Start of the first day of which all windows are kept; 1970-01-01: since ever',
+    `hourly_from` DateTime('UTC') COMMENT 'Start of the first day that is kept by the hour, older ones only by the day; 1970-01-01: since ever'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'One row: what of the past is still there in full.'
+AS SELECT
+    maxIf(k.whole_from, k.kind = 'raw') AS raw_from,
+    maxIf(k.whole_from, k.kind = 'hourly') AS hourly_from
+FROM
+(
+    SELECT
+        kind,
+        argMax(r.days, r.applied_at) AS days,
+        greatest(max(r.whole_from), if(days = 0, toDateTime(0, 'UTC'), toStartOfDay(now('UTC')) - toIntervalDay(days - 1))) AS whole_from
+    FROM retention AS r
+    GROUP BY kind
+) AS k;
+
 CREATE VIEW ledger_balance
 (
     `hour` DateTime('UTC') COMMENT 'Start of the hour',
@@ -956,6 +1096,138 @@ GROUP BY
     pool,
     gpu_model;
 
+CREATE VIEW ledger_daily
+(
+    `day` Date COMMENT 'Day, UTC',
+    `cluster` LowCardinality(String) COMMENT 'Cluster; empty for requests that more than one cluster could serve',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload or request belongs to',
+    `team` LowCardinality(String) COMMENT 'Team; unattributed: nobody said',
+    `model` LowCardinality(String) COMMENT 'Model; empty: not said, or any',
+    `endpoint` LowCardinality(String) COMMENT 'Endpoint; empty: not said, or any',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it; as in the request where several fit',
+    `requested_gpu_hours` Float64 COMMENT 'Asked for by approved requests, GPU-hours',
+    `allocated_gpu_hours` Float64 COMMENT 'Held, or granted without a process, GPU-hours',
+    `held_gpu_hours` Float64 COMMENT 'A process was there, GPU-hours',
+    `active_gpu_hours` Float64 COMMENT 'Held in windows with SM time, GPU-hours',
+    `busy_gpu_hours` Float64 COMMENT 'SMs busy, GPU-hours',
+    `unmeasured_gpu_hours` Float64 COMMENT 'Held, and nobody can say whether the SMs were busy; nobody\'s waste, GPU-hours',
+    `unclaimed_gpu_hours` Float64 COMMENT 'Waste: requested and not allocated, GPU-hours',
+    `idle_gpu_hours` Float64 COMMENT 'Waste: allocated in windows without SM time, GPU-hours',
+    `underused_gpu_hours` Float64 COMMENT 'Waste: active and not busy, GPU-hours',
+    `waste_gpu_hours` Float64 COMMENT 'Unclaimed + idle + underused, GPU-hours',
+    `allocated_usd` Nullable(Float64) COMMENT 'Price of what was allocated, USD; NULL: no price known',
+    `waste_usd` Nullable(Float64) COMMENT 'Price of the waste, USD; NULL: no price known, then see unpriced_waste_gpu_hours',
+    `unpriced_waste_gpu_hours` Float64 COMMENT 'Waste that waste_usd leaves out because no price is known, GPU-hours',
+    `requested_gib_hours` Float64 COMMENT 'Memory of the requested GPUs, GiB-hours; 0 where the GPU model is not known',
+    `allocated_gib_hours` Float64 COMMENT 'Memory of the allocated GPUs, GiB-hours',
+    `used_gib_hours` Float64 COMMENT 'Memory that processes used, GiB-hours'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'The ledger: requested against held and used, by day and owner. Units are in the column names; see docs/books.md.'
+AS SELECT
+    toDate(l.hour) AS day,
+    cluster,
+    pool,
+    team,
+    model,
+    endpoint,
+    gpu_model,
+    sum(l.requested_gpu_hours) AS requested_gpu_hours,
+    sum(l.allocated_gpu_hours) AS allocated_gpu_hours,
+    sum(l.held_gpu_hours) AS held_gpu_hours,
+    sum(l.active_gpu_hours) AS active_gpu_hours,
+    sum(l.busy_gpu_hours) AS busy_gpu_hours,
+    sum(l.unmeasured_gpu_hours) AS unmeasured_gpu_hours,
+    sum(l.unclaimed_gpu_hours) AS unclaimed_gpu_hours,
+    sum(l.idle_gpu_hours) AS idle_gpu_hours,
+    sum(l.underused_gpu_hours) AS underused_gpu_hours,
+    sum(l.waste_gpu_hours) AS waste_gpu_hours,
+    sum(l.allocated_usd) AS allocated_usd,
+    sum(l.waste_usd) AS waste_usd,
+    sum(l.unpriced_waste_gpu_hours) AS unpriced_waste_gpu_hours,
+    sum(l.requested_gib_hours) AS requested_gib_hours,
+    sum(l.allocated_gib_hours) AS allocated_gib_hours,
+    sum(l.used_gib_hours) AS used_gib_hours
+FROM ledger_hourly AS l
+GROUP BY
+    day,
+    cluster,
+    pool,
+    team,
+    model,
+    endpoint,
+    gpu_model
+UNION ALL
+SELECT
+    day,
+    cluster,
+    pool,
+    team,
+    model,
+    endpoint,
+    gpu_model,
+    requested_gpu_hours,
+    allocated_gpu_hours,
+    held_gpu_hours,
+    active_gpu_hours,
+    busy_gpu_hours,
+    unmeasured_gpu_hours,
+    unclaimed_gpu_hours,
+    idle_gpu_hours,
+    underused_gpu_hours,
+    waste_gpu_hours,
+    allocated_usd,
+    waste_usd,
+    unpriced_waste_gpu_hours,
+    requested_gib_hours,
+    allocated_gib_hours,
+    used_gib_hours
+FROM ledger_daily_versions
+FINAL
+WHERE (day < (
+    SELECT toDate(hourly_from)
+    FROM kept_from
+)) AND ((day, computed_at) IN (
+    SELECT
+        day,
+        max(computed_at)
+    FROM rolled_days
+    GROUP BY day
+));
+
+CREATE TABLE ledger_daily_versions
+(
+    `day` Date COMMENT 'Day, UTC' CODEC(DoubleDelta, ZSTD(1)),
+    `computed_at` DateTime64(6, 'UTC') COMMENT 'Version of the day' CODEC(DoubleDelta, ZSTD(1)),
+    `cluster` LowCardinality(String) COMMENT 'Cluster; empty for requests that more than one cluster could serve',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload or request belongs to',
+    `team` LowCardinality(String) COMMENT 'Team; unattributed: nobody said',
+    `model` LowCardinality(String) COMMENT 'Model; empty: not said, or any',
+    `endpoint` LowCardinality(String) COMMENT 'Endpoint; empty: not said, or any',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it; as in the request where several fit',
+    `requested_gpu_hours` Float64 COMMENT 'Asked for by approved requests, GPU-hours' CODEC(ZSTD(1)),
+    `allocated_gpu_hours` Float64 COMMENT 'Held, or granted without a process, GPU-hours' CODEC(ZSTD(1)),
+    `held_gpu_hours` Float64 COMMENT 'A process was there, GPU-hours' CODEC(ZSTD(1)),
+    `active_gpu_hours` Float64 COMMENT 'Held in windows with SM time, GPU-hours' CODEC(ZSTD(1)),
+    `busy_gpu_hours` Float64 COMMENT 'SMs busy, GPU-hours' CODEC(ZSTD(1)),
+    `unmeasured_gpu_hours` Float64 COMMENT 'Held, and nobody can say whether the SMs were busy; nobody\'s waste, GPU-hours' CODEC(ZSTD(1)),
+    `unclaimed_gpu_hours` Float64 COMMENT 'Waste: requested and not allocated, GPU-hours' CODEC(ZSTD(1)),
+    `idle_gpu_hours` Float64 COMMENT 'Waste: allocated in windows without SM time, GPU-hours' CODEC(ZSTD(1)),
+    `underused_gpu_hours` Float64 COMMENT 'Waste: active and not busy, GPU-hours' CODEC(ZSTD(1)),
+    `waste_gpu_hours` Float64 COMMENT 'Unclaimed + idle + underused, GPU-hours' CODEC(ZSTD(1)),
+    `allocated_usd` Nullable(Float64) COMMENT 'Price of what was allocated, USD; NULL: no price known' CODEC(ZSTD(1)),
+    `waste_usd` Nullable(Float64) COMMENT 'Price of the waste, USD; NULL: no price known, then see unpriced_waste_gpu_hours' CODEC(ZSTD(1)),
+    `unpriced_waste_gpu_hours` Float64 COMMENT 'Waste that waste_usd leaves out because no price is known, GPU-hours' CODEC(ZSTD(1)),
+    `requested_gib_hours` Float64 COMMENT 'Memory of the requested GPUs, GiB-hours; 0 where the GPU model is not known' CODEC(ZSTD(1)),
+    `allocated_gib_hours` Float64 COMMENT 'Memory of the allocated GPUs, GiB-hours' CODEC(ZSTD(1)),
+    `used_gib_hours` Float64 COMMENT 'Memory that processes used, GiB-hours' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(day)
+ORDER BY (day, computed_at, pool, team, model, endpoint, gpu_model, cluster)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
+COMMENT 'The ledger by day, with the requests and prices that counted then, all versions. Read ledger_daily instead.';
+
 CREATE VIEW ledger_hourly
 (
     `hour` DateTime('UTC') COMMENT 'Start of the hour',
@@ -1069,7 +1341,7 @@ AS WITH
         SELECT
             gpu_model,
             (sum(c.mem_total_mib_ms) / sum(c.observed_ms)) / 1024 AS gib
-        FROM capacity_hourly_versions AS c
+        FROM fleet_seen AS c
         WHERE c.observed_ms > 0
         GROUP BY gpu_model
     )
@@ -1122,7 +1394,7 @@ AS WITH
     gpu_pools AS
     (
         SELECT DISTINCT host_pool
-        FROM capacity_hourly_versions
+        FROM fleet_seen
     ),
     sources AS
     (
@@ -1257,8 +1529,8 @@ ENGINE = ReplacingMergeTree
 PARTITION BY toDate(ts)
 PRIMARY KEY (pool, toStartOfHour(ts), host, gpu)
 ORDER BY (pool, toStartOfHour(ts), host, gpu, pid, process_start, ts, cluster)
-TTL toDate(ts) + toIntervalDay(14)
-SETTINGS ttl_only_drop_parts = 1, index_granularity = 8192
+TTL toStartOfDay(ts) + toIntervalHour(337)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
 COMMENT 'Raw windows per process and GPU, before deduplication. Read process_usage instead.';
 
 CREATE MATERIALIZED VIEW process_usage_touch TO touched_hours
@@ -1289,11 +1561,11 @@ AS WITH
     (f.gpu_model != '') AND ((r.gpu_model = '') OR (positionCaseInsensitiveUTF8(f.gpu_model, r.gpu_model) > 0)) AS fits,
     fleet AS
     (
-        SELECT DISTINCT
+        SELECT
             cluster,
             host_pool,
             gpu_model
-        FROM capacity_hourly_versions
+        FROM fleet_seen
     )
 SELECT
     r.request_group AS request_group,
@@ -1628,7 +1900,163 @@ SELECT
     (d.allocated[2]) / 60000 AS allocated_gpus_p95,
     d.held / 3600000 AS held_gpu_hours,
     d.unmeasured / 3600000 AS unmeasured_gpu_hours
-FROM days AS d;
+FROM days AS d
+UNION ALL
+WITH
+    hours AS
+    (
+        SELECT
+            hour,
+            team,
+            model,
+            endpoint,
+            pool,
+            gpu_model,
+            sum(u.held_ms) AS held,
+            sum(u.unmeasured_ms) AS unmeasured,
+            minIf(u.mem_mib_min, u.mem_known_ms > 0) AS mem_min,
+            max(u.mem_mib_max) AS mem_max,
+            sum(u.mem_known_ms) AS mem_ms,
+            groupArrayArray(mapKeys(u.mem_mib_histogram)) AS mem_values,
+            groupArrayArray(mapValues(u.mem_mib_histogram)) AS mem_weights,
+            max(u.sm_pct_max) AS sm_max,
+            groupArrayArray(mapKeys(u.sm_pct_histogram)) AS sm_values,
+            groupArrayArray(mapValues(u.sm_pct_histogram)) AS sm_weights,
+            sumForEach(u.active_gpu_ms_by_minute) AS active_by_minute,
+            sumForEach(u.unmeasured_gpu_ms_by_minute) AS unmeasured_by_minute,
+            sumForEach(u.allocated_gpu_ms_by_minute) AS allocated_by_minute
+        FROM usage_hourly AS u
+        GROUP BY
+            hour,
+            team,
+            model,
+            endpoint,
+            pool,
+            gpu_model
+    ),
+    days AS
+    (
+        SELECT
+            toDate(h.hour) AS day,
+            team,
+            model,
+            endpoint,
+            pool,
+            gpu_model,
+            sum(h.held) AS held,
+            sum(h.unmeasured) AS unmeasured,
+            sum(h.mem_ms) > 0 AS mem_known,
+            minIf(h.mem_min, h.mem_ms > 0) AS mem_min,
+            max(h.mem_max) AS mem_max,
+            quantilesExactWeightedArray(0.5, 0.95, 0.99)(h.mem_values, h.mem_weights) AS mem,
+            max(h.sm_max) AS sm_max,
+            max(notEmpty(h.sm_values)) AS sm_known,
+            minArray(h.sm_values) AS sm_min,
+            quantilesExactWeightedArray(0.5, 0.95, 0.99)(h.sm_values, h.sm_weights) AS sm,
+            quantilesExactArray(0.5, 0.95, 1)(arrayFilter((used, allocated) -> (allocated > 0), arrayMap((a, u) -> (a + u), h.active_by_minute, h.unmeasured_by_minute), h.allocated_by_minute)) AS used,
+            quantilesExactArray(0.5, 0.95)(arrayFilter(allocated -> (allocated > 0), h.allocated_by_minute)) AS allocated
+        FROM hours AS h
+        GROUP BY
+            day,
+            team,
+            model,
+            endpoint,
+            pool,
+            gpu_model
+    )
+SELECT
+    day,
+    team,
+    model,
+    endpoint,
+    pool,
+    gpu_model,
+    mem_mib_min,
+    mem_mib_p50,
+    mem_mib_p95,
+    mem_mib_p99,
+    mem_mib_max,
+    sm_pct_min,
+    sm_pct_p50,
+    sm_pct_p95,
+    sm_pct_p99,
+    sm_pct_max,
+    used_gpus_p50,
+    used_gpus_p95,
+    used_gpus_max,
+    allocated_gpus_p50,
+    allocated_gpus_p95,
+    held_gpu_hours,
+    unmeasured_gpu_hours
+FROM resource_profile_versions
+FINAL
+WHERE (day < (
+    SELECT toDate(hourly_from)
+    FROM kept_from
+)) AND ((day, computed_at) IN (
+    SELECT
+        day,
+        max(computed_at)
+    FROM rolled_days
+    GROUP BY day
+));
+
+CREATE TABLE resource_profile_versions
+(
+    `day` Date COMMENT 'Day, UTC' CODEC(DoubleDelta, ZSTD(1)),
+    `computed_at` DateTime64(6, 'UTC') COMMENT 'Version of the day' CODEC(DoubleDelta, ZSTD(1)),
+    `team` LowCardinality(String) COMMENT 'Team; unattributed: nobody said',
+    `model` LowCardinality(String) COMMENT 'Model; empty: not said',
+    `endpoint` LowCardinality(String) COMMENT 'Endpoint; empty: not said',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `mem_mib_min` Nullable(UInt32) COMMENT 'Least memory on one GPU, mean of a window, MiB; NULL: the driver does not say' CODEC(ZSTD(1)),
+    `mem_mib_p50` Nullable(Float64) COMMENT 'Memory on one GPU, median, MiB, within 8' CODEC(ZSTD(1)),
+    `mem_mib_p95` Nullable(Float64) COMMENT 'Memory on one GPU, 95th percentile, MiB, within 8' CODEC(ZSTD(1)),
+    `mem_mib_p99` Nullable(Float64) COMMENT 'Memory on one GPU, 99th percentile, MiB, within 8' CODEC(ZSTD(1)),
+    `mem_mib_max` Nullable(UInt32) COMMENT 'Most memory on one GPU at any tick, MiB' CODEC(ZSTD(1)),
+    `sm_pct_min` Nullable(UInt8) COMMENT 'Least SM use of one GPU, mean of a window, percent of a whole GPU; NULL: never measured' CODEC(ZSTD(1)),
+    `sm_pct_p50` Nullable(Float64) COMMENT 'SM use of one GPU, median, percent of a whole GPU' CODEC(ZSTD(1)),
+    `sm_pct_p95` Nullable(Float64) COMMENT 'SM use of one GPU, 95th percentile, percent of a whole GPU' CODEC(ZSTD(1)),
+    `sm_pct_p99` Nullable(Float64) COMMENT 'SM use of one GPU, 99th percentile, percent of a whole GPU' CODEC(ZSTD(1)),
+    `sm_pct_max` Nullable(UInt8) COMMENT 'Highest SM use sampled at any tick, percent' CODEC(ZSTD(1)),
+    `used_gpus_p50` Float64 COMMENT 'GPUs active at a time, median of minutes, whole GPUs' CODEC(ZSTD(1)),
+    `used_gpus_p95` Float64 COMMENT 'GPUs active at a time, 95th percentile of minutes, whole GPUs' CODEC(ZSTD(1)),
+    `used_gpus_max` Float64 COMMENT 'GPUs active at a time, highest minute, whole GPUs' CODEC(ZSTD(1)),
+    `allocated_gpus_p50` Float64 COMMENT 'GPUs allocated at a time, median of minutes, whole GPUs' CODEC(ZSTD(1)),
+    `allocated_gpus_p95` Float64 COMMENT 'GPUs allocated at a time, 95th percentile of minutes, whole GPUs' CODEC(ZSTD(1)),
+    `held_gpu_hours` Float64 COMMENT 'A process was there, GPU-hours' CODEC(ZSTD(1)),
+    `unmeasured_gpu_hours` Float64 COMMENT 'Held, and nobody can say whether the SMs were busy, GPU-hours' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(day)
+ORDER BY (day, computed_at, pool, team, model, endpoint, gpu_model)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
+COMMENT 'Measured needs of every owner, by day, all versions. Read resource_profile instead.';
+
+CREATE TABLE retention
+(
+    `kind` LowCardinality(String) COMMENT 'raw: windows. hourly: hours. daily: days',
+    `days` UInt32 COMMENT 'Days that are kept, the present one included; 0: for ever',
+    `stated` LowCardinality(String) COMMENT 'The same as it was set: 14d, 13mo, 2y or forever',
+    `applied_at` DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC') COMMENT 'From when on',
+    `whole_from` DateTime('UTC') COMMENT 'Start of the first day that earlier settings had left whole by then; 1970-01-01: all there were'
+)
+ENGINE = MergeTree
+ORDER BY (kind, applied_at)
+SETTINGS index_granularity = 8192
+COMMENT 'How long things are kept, every setting there was; the latest counts. Written by gpuledger migrate, together with the TTLs.';
+
+CREATE TABLE rolled_days
+(
+    `day` Date COMMENT 'Day, UTC',
+    `computed_at` DateTime64(6, 'UTC') COMMENT 'Version of the day that counts: when its computation began, by the clock of ClickHouse'
+)
+ENGINE = ReplacingMergeTree(computed_at)
+PARTITION BY toYYYYMM(day)
+ORDER BY day
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
+COMMENT 'Which version of each day counts: the newest.';
 
 CREATE TABLE rolled_hours
 (
@@ -1637,8 +2065,10 @@ CREATE TABLE rolled_hours
     `rolled_at` DateTime64(6, 'UTC') COMMENT 'When the latest roll-up of the hour began; later than computed_at if it had to keep the version'
 )
 ENGINE = ReplacingMergeTree(rolled_at)
+PARTITION BY toYYYYMM(hour)
 ORDER BY hour
-SETTINGS index_granularity = 8192
+TTL toStartOfDay(hour) + toIntervalHour(9673)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
 COMMENT 'Which version of each rolled-up hour counts: the newest.';
 
 CREATE TABLE schema_migrations
@@ -1711,8 +2141,10 @@ CREATE TABLE touched_hours
     `touched_at` DateTime64(6, 'UTC') COMMENT 'When the latest of them arrived, by the clock of ClickHouse'
 )
 ENGINE = ReplacingMergeTree(touched_at)
+PARTITION BY toYYYYMM(hour)
 ORDER BY hour
-SETTINGS index_granularity = 8192
+TTL toStartOfDay(hour) + toIntervalHour(9673)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
 COMMENT 'Hours to roll up again: see rolled_hours.';
 
 CREATE VIEW unattributed_usage
@@ -1858,6 +2290,132 @@ FROM usage_hourly AS u
 LEFT JOIN fitting AS f ON (f.team = u.team) AND (f.pool = u.pool) AND (f.model = u.model) AND (f.endpoint = u.endpoint) AND (f.use_case = u.use_case) AND (f.gpu_model = u.gpu_model)
 LEFT JOIN in_force AS i ON i.hour = u.hour;
 
+CREATE VIEW usage_daily
+(
+    `day` Date COMMENT 'Day, UTC',
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the hosts',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs belong to',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    `model` LowCardinality(String) COMMENT 'Owner: model',
+    `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case',
+    `held_ms` UInt64 COMMENT 'Time held, milliseconds of a whole GPU',
+    `unheld_ms` UInt64 COMMENT 'Time granted without a process, milliseconds of a whole GPU',
+    `active_ms` UInt64 COMMENT 'Time held in windows with SM time, milliseconds of a whole GPU',
+    `busy_ms` UInt64 COMMENT 'SM-busy time, milliseconds of a whole GPU',
+    `unmeasured_ms` UInt64 COMMENT 'Time held of which nobody knows whether the SMs were busy, milliseconds of a whole GPU',
+    `sm_pct_max` UInt8 COMMENT 'Highest SM use sampled, percent',
+    `sm_pct_histogram` Map(UInt8, UInt64) COMMENT 'SM use of one GPU in one window, percent of a whole GPU -> milliseconds of presence; unmeasured time is left out',
+    `mem_known_ms` UInt64 COMMENT 'Presence on GPUs, memory known, milliseconds, not divided among sharers',
+    `mem_mib_ms` UInt64 COMMENT 'GPU memory x time, MiB x milliseconds',
+    `mem_mib_min` UInt32 COMMENT 'Least memory on one GPU, mean of a window, MiB; 0 if memory was never known',
+    `mem_mib_max` UInt32 COMMENT 'Most memory on one GPU at any tick, MiB; 0 if memory was never known',
+    `mem_mib_histogram` Map(UInt32, UInt64) COMMENT 'Memory on one GPU, mean of a window, in steps of 16 MiB (the lower edge) -> milliseconds of presence'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'What each owner held and used, by day. Sums of milliseconds of whole GPUs, see docs/books.md.'
+AS SELECT
+    toDate(u.hour) AS day,
+    cluster,
+    host_pool,
+    gpu_model,
+    pool,
+    team,
+    model,
+    endpoint,
+    use_case,
+    sum(u.held_ms) AS held_ms,
+    sum(u.unheld_ms) AS unheld_ms,
+    sum(u.active_ms) AS active_ms,
+    sum(u.busy_ms) AS busy_ms,
+    sum(u.unmeasured_ms) AS unmeasured_ms,
+    max(u.sm_pct_max) AS sm_pct_max,
+    sumMap(u.sm_pct_histogram) AS sm_pct_histogram,
+    sum(u.mem_known_ms) AS mem_known_ms,
+    sum(u.mem_mib_ms) AS mem_mib_ms,
+    minIf(u.mem_mib_min, u.mem_known_ms > 0) AS mem_mib_min,
+    max(u.mem_mib_max) AS mem_mib_max,
+    sumMap(u.mem_mib_histogram) AS mem_mib_histogram
+FROM usage_hourly AS u
+GROUP BY
+    day,
+    cluster,
+    host_pool,
+    gpu_model,
+    pool,
+    team,
+    model,
+    endpoint,
+    use_case
+UNION ALL
+SELECT
+    day,
+    cluster,
+    host_pool,
+    gpu_model,
+    pool,
+    team,
+    model,
+    endpoint,
+    use_case,
+    held_ms,
+    unheld_ms,
+    active_ms,
+    busy_ms,
+    unmeasured_ms,
+    sm_pct_max,
+    sm_pct_histogram,
+    mem_known_ms,
+    mem_mib_ms,
+    mem_mib_min,
+    mem_mib_max,
+    mem_mib_histogram
+FROM usage_daily_versions
+FINAL
+WHERE (day < (
+    SELECT toDate(hourly_from)
+    FROM kept_from
+)) AND ((day, computed_at) IN (
+    SELECT
+        day,
+        max(computed_at)
+    FROM rolled_days
+    GROUP BY day
+));
+
+CREATE TABLE usage_daily_versions
+(
+    `day` Date COMMENT 'Day, UTC' CODEC(DoubleDelta, ZSTD(1)),
+    `computed_at` DateTime64(6, 'UTC') COMMENT 'Version of the day' CODEC(DoubleDelta, ZSTD(1)),
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the hosts',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs belong to',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    `model` LowCardinality(String) COMMENT 'Owner: model',
+    `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case',
+    `held_ms` UInt64 COMMENT 'Time held, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `unheld_ms` UInt64 COMMENT 'Time granted without a process, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `active_ms` UInt64 COMMENT 'Time held in windows with SM time, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `busy_ms` UInt64 COMMENT 'SM-busy time, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `unmeasured_ms` UInt64 COMMENT 'Time held of which nobody knows whether the SMs were busy, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
+    `sm_pct_max` UInt8 COMMENT 'Highest SM use sampled, percent' CODEC(ZSTD(1)),
+    `sm_pct_histogram` Map(UInt8, UInt64) COMMENT 'SM use of one GPU in one window, percent of a whole GPU -> milliseconds of presence; unmeasured time is left out' CODEC(ZSTD(1)),
+    `mem_known_ms` UInt64 COMMENT 'Presence on GPUs, memory known, milliseconds, not divided among sharers' CODEC(T64, ZSTD(1)),
+    `mem_mib_ms` UInt64 COMMENT 'GPU memory x time, MiB x milliseconds' CODEC(T64, ZSTD(1)),
+    `mem_mib_min` UInt32 COMMENT 'Least memory on one GPU, mean of a window, MiB; 0 if memory was never known' CODEC(T64, ZSTD(1)),
+    `mem_mib_max` UInt32 COMMENT 'Most memory on one GPU at any tick, MiB; 0 if memory was never known' CODEC(T64, ZSTD(1)),
+    `mem_mib_histogram` Map(UInt32, UInt64) COMMENT 'Memory on one GPU, mean of a window, in steps of 16 MiB (the lower edge) -> milliseconds of presence' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(day)
+ORDER BY (day, computed_at, pool, team, model, endpoint, use_case, gpu_model, cluster, host_pool)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
+COMMENT 'What each owner held and used, by day, all versions. Read usage_daily instead.';
+
 CREATE VIEW usage_hourly
 (
     `hour` DateTime('UTC') COMMENT 'Start of the hour',
@@ -1914,13 +2472,16 @@ AS SELECT
     mem_mib_histogram
 FROM usage_hourly_versions
 FINAL
-WHERE (hour, computed_at) IN (
+WHERE (hour >= (
+    SELECT hourly_from
+    FROM kept_from
+)) AND ((hour, computed_at) IN (
     SELECT
         hour,
         argMax(computed_at, rolled_at)
     FROM rolled_hours
     GROUP BY hour
-);
+));
 
 CREATE TABLE usage_hourly_versions
 (
@@ -1953,7 +2514,8 @@ CREATE TABLE usage_hourly_versions
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(hour)
 ORDER BY (hour, computed_at, pool, team, model, endpoint, use_case, gpu_model, cluster, host_pool)
-SETTINGS index_granularity = 8192
+TTL toStartOfDay(hour) + toIntervalHour(9673)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
 COMMENT 'What each owner held and used, by hour, all versions. Read usage_hourly instead.';
 
 CREATE VIEW waste_by_model
@@ -1980,7 +2542,7 @@ CREATE VIEW waste_by_model
 DEFINER = default SQL SECURITY DEFINER
 COMMENT 'Requested against used, by day and model. Units are in the column names; see docs/books.md.'
 AS SELECT
-    toDate(l.hour) AS day,
+    day,
     team,
     model,
     sum(l.requested_gpu_hours) AS requested_gpu_hours,
@@ -1998,7 +2560,7 @@ AS SELECT
     sum(l.allocated_usd) AS allocated_usd,
     sum(l.waste_usd) AS waste_usd,
     sum(l.unpriced_waste_gpu_hours) AS unpriced_waste_gpu_hours
-FROM ledger_hourly AS l
+FROM ledger_daily AS l
 GROUP BY
     day,
     team,
@@ -2027,7 +2589,7 @@ CREATE VIEW waste_by_team
 DEFINER = default SQL SECURITY DEFINER
 COMMENT 'Requested against used, by day and team. Units are in the column names; see docs/books.md.'
 AS SELECT
-    toDate(l.hour) AS day,
+    day,
     team,
     sum(l.requested_gpu_hours) AS requested_gpu_hours,
     sum(l.allocated_gpu_hours) AS allocated_gpu_hours,
@@ -2044,7 +2606,7 @@ AS SELECT
     sum(l.allocated_usd) AS allocated_usd,
     sum(l.waste_usd) AS waste_usd,
     sum(l.unpriced_waste_gpu_hours) AS unpriced_waste_gpu_hours
-FROM ledger_hourly AS l
+FROM ledger_daily AS l
 GROUP BY
     day,
     team;
@@ -2107,13 +2669,16 @@ AS SELECT
     mem_mib_max
 FROM workload_hourly_versions
 FINAL
-WHERE (hour, computed_at) IN (
+WHERE (hour >= (
+    SELECT hourly_from
+    FROM kept_from
+)) AND ((hour, computed_at) IN (
     SELECT
         hour,
         argMax(computed_at, rolled_at)
     FROM rolled_hours
     GROUP BY hour
-);
+));
 
 CREATE TABLE workload_hourly_versions
 (
@@ -2147,6 +2712,7 @@ CREATE TABLE workload_hourly_versions
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(hour)
 ORDER BY (hour, computed_at, cluster, host, gpu, workload_kind, workload, pool, team, model, endpoint, use_case, process_name, user, host_pool, gpu_model)
-SETTINGS index_granularity = 8192
+TTL toStartOfDay(hour) + toIntervalHour(9673)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
 COMMENT 'What each workload held and used on each GPU, by hour, all versions. Read workload_hourly instead.';
 

@@ -3,7 +3,7 @@
 -- The raw tables replace rows of equal key, so a batch that is sent twice is stored once; the
 -- key is the whole identity of a window. The public names (views) read them deduplicated.
 -- Primary keys hold the hour, not the second: a bare time filter then prunes granules.
--- Days are partitions, so that old ones are dropped whole.
+-- Days are partitions, so that old ones are dropped whole: see 0004_days.sql.
 
 CREATE TABLE IF NOT EXISTS process_usage_raw
 (
@@ -40,8 +40,8 @@ ENGINE = ReplacingMergeTree
 PARTITION BY toDate(ts)
 PRIMARY KEY (pool, toStartOfHour(ts), host, gpu)
 ORDER BY (pool, toStartOfHour(ts), host, gpu, pid, process_start, ts, cluster)
-TTL toDate(ts) + INTERVAL 14 DAY
-SETTINGS ttl_only_drop_parts = 1
+TTL toStartOfDay(ts) + INTERVAL 337 HOUR
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
 COMMENT 'Raw windows per process and GPU, before deduplication. Read process_usage instead.';
 
 CREATE TABLE IF NOT EXISTS gpu_usage_raw
@@ -76,8 +76,8 @@ ENGINE = ReplacingMergeTree
 PARTITION BY toDate(ts)
 PRIMARY KEY (host_pool, toStartOfHour(ts), host, gpu)
 ORDER BY (host_pool, toStartOfHour(ts), host, gpu, ts, cluster)
-TTL toDate(ts) + INTERVAL 14 DAY
-SETTINGS ttl_only_drop_parts = 1
+TTL toStartOfDay(ts) + INTERVAL 337 HOUR
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
 COMMENT 'Raw windows per GPU, before deduplication. Read gpu_usage instead.';
 
 CREATE TABLE IF NOT EXISTS gpu_allocation_raw
@@ -106,8 +106,8 @@ ENGINE = ReplacingMergeTree
 PARTITION BY toDate(ts)
 PRIMARY KEY (pool, toStartOfHour(ts), host, gpu)
 ORDER BY (pool, toStartOfHour(ts), host, gpu, workload_kind, workload, grant_source, ts, cluster)
-TTL toDate(ts) + INTERVAL 14 DAY
-SETTINGS ttl_only_drop_parts = 1
+TTL toStartOfDay(ts) + INTERVAL 337 HOUR
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
 COMMENT 'Raw windows per GPU and workload that was granted it, before deduplication. Read gpu_allocation instead.';
 
 CREATE TABLE IF NOT EXISTS agent_health_raw
@@ -136,8 +136,8 @@ ENGINE = ReplacingMergeTree
 PARTITION BY toDate(ts)
 PRIMARY KEY (toStartOfHour(ts), host)
 ORDER BY (toStartOfHour(ts), host, ts, cluster)
-TTL toDate(ts) + INTERVAL 14 DAY
-SETTINGS ttl_only_drop_parts = 1
+TTL toStartOfDay(ts) + INTERVAL 337 HOUR
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
 COMMENT 'Raw windows of the agents themselves, before deduplication. Read agent_health instead.';
 
 CREATE TABLE IF NOT EXISTS telemetry_gaps_raw
@@ -194,7 +194,10 @@ CREATE TABLE IF NOT EXISTS touched_hours
     touched_at DateTime64(6, 'UTC') COMMENT 'When the latest of them arrived, by the clock of ClickHouse'
 )
 ENGINE = ReplacingMergeTree(touched_at)
+PARTITION BY toYYYYMM(hour)
 ORDER BY hour
+TTL toStartOfDay(hour) + INTERVAL 9673 HOUR
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
 COMMENT 'Hours to roll up again: see rolled_hours.';
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS process_usage_touch TO touched_hours AS

@@ -89,6 +89,6 @@ ENGINE = ReplacingMergeTree
 PARTITION BY toDate(ts)
 PRIMARY KEY (pool, toStartOfHour(ts), host)
 ORDER BY (pool, toStartOfHour(ts), host, endpoint, workload, ts, cluster)
-TTL toDate(ts) + INTERVAL 14 DAY
-SETTINGS ttl_only_drop_parts = 1
+TTL toStartOfDay(ts) + INTERVAL 337 HOUR
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
 COMMENT 'Raw traffic windows per endpoint, before deduplication. Read endpoint_traffic instead.';

@@ -13,7 +13,10 @@ CREATE TABLE IF NOT EXISTS rolled_hours
     rolled_at DateTime64(6, 'UTC') COMMENT 'When the latest roll-up of the hour began; later than computed_at if it had to keep the version'
 )
 ENGINE = ReplacingMergeTree(rolled_at)
+PARTITION BY toYYYYMM(hour)
 ORDER BY hour
+TTL toStartOfDay(hour) + INTERVAL 9673 HOUR
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
 COMMENT 'Which version of each rolled-up hour counts: the newest.';
 
 CREATE TABLE IF NOT EXISTS usage_hourly_versions
@@ -47,6 +50,8 @@ CREATE TABLE IF NOT EXISTS usage_hourly_versions
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(hour)
 ORDER BY (hour, computed_at, pool, team, model, endpoint, use_case, gpu_model, cluster, host_pool)
+TTL toStartOfDay(hour) + INTERVAL 9673 HOUR
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
 COMMENT 'What each owner held and used, by hour, all versions. Read usage_hourly instead.';
 
 CREATE TABLE IF NOT EXISTS capacity_hourly_versions
@@ -69,6 +74,8 @@ CREATE TABLE IF NOT EXISTS capacity_hourly_versions
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(hour)
 ORDER BY (hour, computed_at, host_pool, gpu_model, cluster)
+TTL toStartOfDay(hour) + INTERVAL 9673 HOUR
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
 COMMENT 'What the GPUs offered, by hour, all versions. Read capacity_hourly instead.';
 
 CREATE TABLE IF NOT EXISTS workload_hourly_versions
@@ -103,6 +110,8 @@ CREATE TABLE IF NOT EXISTS workload_hourly_versions
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(hour)
 ORDER BY (hour, computed_at, cluster, host, gpu, workload_kind, workload, pool, team, model, endpoint, use_case, process_name, user, host_pool, gpu_model)
+TTL toStartOfDay(hour) + INTERVAL 9673 HOUR
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
 COMMENT 'What each workload held and used on each GPU, by hour, all versions. Read workload_hourly instead.';
 
 ALTER TABLE capacity_requests

@@ -54,5 +54,6 @@ SELECT
     mem_mib_max,
     mem_mib_histogram
 FROM usage_hourly_versions FINAL
-WHERE (hour, computed_at) IN (SELECT hour, argMax(computed_at, rolled_at) FROM rolled_hours GROUP BY hour)
+WHERE hour >= (SELECT hourly_from FROM kept_from)
+    AND (hour, computed_at) IN (SELECT hour, argMax(computed_at, rolled_at) FROM rolled_hours GROUP BY hour)
 COMMENT 'What each owner held and used, by hour. Sums of milliseconds of whole GPUs, see docs/books.md.'

@@ -32,5 +32,6 @@ SELECT
     observed_gpu_ms_by_minute,
     mem_total_mib_ms
 FROM capacity_hourly_versions FINAL
-WHERE (hour, computed_at) IN (SELECT hour, argMax(computed_at, rolled_at) FROM rolled_hours GROUP BY hour)
+WHERE hour >= (SELECT hourly_from FROM kept_from)
+    AND (hour, computed_at) IN (SELECT hour, argMax(computed_at, rolled_at) FROM rolled_hours GROUP BY hour)
 COMMENT 'What the GPUs offered, by hour. Sums of milliseconds of whole GPUs, see docs/books.md.'

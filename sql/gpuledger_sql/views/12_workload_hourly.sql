@@ -56,5 +56,6 @@ SELECT
     idle_after_work_ms,
     mem_mib_max
 FROM workload_hourly_versions FINAL
-WHERE (hour, computed_at) IN (SELECT hour, argMax(computed_at, rolled_at) FROM rolled_hours GROUP BY hour)
+WHERE hour >= (SELECT hourly_from FROM kept_from)
+    AND (hour, computed_at) IN (SELECT hour, argMax(computed_at, rolled_at) FROM rolled_hours GROUP BY hour)
 COMMENT 'What each workload held and used on each GPU, by hour. Sums of milliseconds of whole GPUs.'

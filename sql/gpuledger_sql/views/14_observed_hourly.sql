@@ -13,7 +13,7 @@ CREATE OR REPLACE VIEW observed_hourly
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
 WITH
-    gpu_pools AS (SELECT DISTINCT host_pool FROM capacity_hourly_versions),
+    gpu_pools AS (SELECT DISTINCT host_pool FROM fleet_seen),
     sources AS
     (
         SELECT host_pool, host_pool AS pool FROM gpu_pools

@@ -15,7 +15,7 @@ DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
 WITH
     f.gpu_model != '' AND (r.gpu_model = '' OR positionCaseInsensitiveUTF8(f.gpu_model, r.gpu_model) > 0) AS fits,
-    fleet AS (SELECT DISTINCT cluster, host_pool, gpu_model FROM capacity_hourly_versions)
+    fleet AS (SELECT cluster, host_pool, gpu_model FROM fleet_seen)
 SELECT
     r.request_group AS request_group,
     r.team AS team,

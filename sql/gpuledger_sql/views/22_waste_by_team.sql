@@ -22,7 +22,7 @@ CREATE OR REPLACE VIEW waste_by_team
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
 SELECT
-    toDate(l.hour) AS day,
+    day,
     team,
     sum(l.requested_gpu_hours) AS requested_gpu_hours,
     sum(l.allocated_gpu_hours) AS allocated_gpu_hours,
@@ -39,6 +39,6 @@ SELECT
     sum(l.allocated_usd) AS allocated_usd,
     sum(l.waste_usd) AS waste_usd,
     sum(l.unpriced_waste_gpu_hours) AS unpriced_waste_gpu_hours
-FROM ledger_hourly AS l
+FROM ledger_daily AS l
 GROUP BY day, team
 COMMENT 'Requested against used, by day and team. Units are in the column names; see docs/books.md.'

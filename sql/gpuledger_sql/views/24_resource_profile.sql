@@ -103,4 +103,32 @@ SELECT
     d.held / 3600000 AS held_gpu_hours,
     d.unmeasured / 3600000 AS unmeasured_gpu_hours
 FROM days AS d
+UNION ALL
+SELECT
+    day,
+    team,
+    model,
+    endpoint,
+    pool,
+    gpu_model,
+    mem_mib_min,
+    mem_mib_p50,
+    mem_mib_p95,
+    mem_mib_p99,
+    mem_mib_max,
+    sm_pct_min,
+    sm_pct_p50,
+    sm_pct_p95,
+    sm_pct_p99,
+    sm_pct_max,
+    used_gpus_p50,
+    used_gpus_p95,
+    used_gpus_max,
+    allocated_gpus_p50,
+    allocated_gpus_p95,
+    held_gpu_hours,
+    unmeasured_gpu_hours
+FROM resource_profile_versions FINAL
+WHERE day < (SELECT toDate(hourly_from) FROM kept_from)
+    AND (day, computed_at) IN (SELECT day, max(computed_at) FROM rolled_days GROUP BY day)
 COMMENT 'Measured needs of every owner, by day: memory and SM use per GPU, GPUs in use at a time.'

@@ -57,7 +57,7 @@ WITH
     memory AS
     (
         SELECT gpu_model, sum(c.mem_total_mib_ms) / sum(c.observed_ms) AS mib
-        FROM capacity_hourly_versions AS c
+        FROM fleet_seen AS c
         WHERE c.observed_ms > 0
         GROUP BY gpu_model
     ),

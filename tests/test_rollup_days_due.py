@@ -1,0 +1,97 @@
+"""Which days are due: over, rested, changed since; and once more before their hours go."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from clickhouse_connect.driver.client import Client
+
+from gpuledger_collector.rollup import Rollup
+from gpuledger_collector.rollup_days import DayRollup
+from gpuledger_collector.store.client import StoreConfig, connect
+from tests.ledger_fleet import BASE, insert, keep, process
+from tests.waiting import wait_until
+
+
+def mark(client: Client, *, rolled: str, computed: str) -> None:
+    """BASE's hour was rolled up, and its day computed, so long ago."""
+    client.command(
+        f"INSERT INTO rolled_hours SELECT toDateTime({BASE.timestamp():.0f}, 'UTC'),"
+        f" now64(6) - INTERVAL {rolled}, now64(6) - INTERVAL {rolled}"
+    )
+    client.command(
+        f"INSERT INTO rolled_days SELECT '{BASE:%Y-%m-%d}', now64(6) - INTERVAL {computed}"
+    )
+
+
+def test_days_when_their_hours_have_not_rested_or_they_are_not_over_then_they_wait(
+    client: Client,
+) -> None:
+    insert(client, "process_usage_raw", [process(BASE)])
+    Rollup(client, settle_s=0).run_once()
+    assert DayRollup(client).run_once() == 0
+    assert DayRollup(client, rest_s=0).run_once() == 1
+    present = "toStartOfHour(now('UTC'))"
+    client.command(f"INSERT INTO rolled_hours SELECT {present}, now64(6), now64(6)")
+    assert DayRollup(client, rest_s=0).run_once() == 0
+
+
+def test_day_when_the_roll_up_of_an_hour_ended_after_it_then_it_is_due_again(
+    client: Client,
+) -> None:
+    mark(client, rolled="2 HOUR", computed="90 MINUTE")
+    assert DayRollup(client, rest_s=3600).run_once() == 1
+
+
+@pytest.mark.parametrize(
+    ("hourly_days", "applied", "due"),
+    [(8, "1 HOUR", 1), (8, "9 DAY", 0), (30, "1 HOUR", 0)],
+)
+def test_day_when_prices_reach_back_to_it_in_its_last_week_then_it_is_computed_again(
+    client: Client, hourly_days: int, applied: str, due: int
+) -> None:
+    mark(client, rolled="9 DAY", computed="1 DAY")
+    keep(client, "hourly", hourly_days)
+    client.command(
+        "INSERT INTO gpu_prices (usd_per_gpu_hour, applied_at)"
+        f" SELECT 2.5, now64(6) - INTERVAL {applied}"
+    )
+    assert DayRollup(client).run_once() == due
+
+
+@pytest.mark.parametrize(("hourly_days", "due"), [(9, 1), (30, 0)])
+def test_day_when_its_last_week_by_the_hour_begins_then_it_is_computed_once_more(
+    client: Client, hourly_days: int, due: int
+) -> None:
+    mark(client, rolled="9 DAY", computed="3 DAY")
+    keep(client, "hourly", hourly_days)
+    days = DayRollup(client)
+    assert (days.run_once(), days.run_once()) == (due, 0)
+
+
+def test_run_when_a_day_is_due_then_it_is_computed_beside_the_hours(
+    client: Client, database: StoreConfig
+) -> None:
+    mark(client, rolled="3 HOUR", computed="150 MINUTE")
+    fresh = "SELECT max(computed_at) > now64(6) - INTERVAL 1 HOUR FROM rolled_days"
+    stop = threading.Event()
+    with connect(database) as own:
+        rollup = Rollup(own, pause_s=0.02)
+        thread = threading.Thread(target=rollup.run, args=(stop,))
+        thread.start()
+        try:
+            wait_until(lambda: bool(client.query(fresh).result_rows[0][0]))
+        finally:
+            stop.set()
+            thread.join()
+
+
+def test_leaving_when_fewer_days_of_hours_are_kept_then_it_names_those_that_lose_theirs(
+    client: Client,
+) -> None:
+    mark(client, rolled="1 DAY", computed="1 HOUR")
+    days = DayRollup(client)
+    assert (days.leaving(3), days.leaving(2)) == ([], [f"{BASE:%Y-%m-%d}"])
+    keep(client, "hourly", 2)
+    assert days.leaving(1) == []
