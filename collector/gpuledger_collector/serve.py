@@ -24,6 +24,7 @@ from gpuledger_collector.server import TelemetryService
 from gpuledger_collector.store.client import StoreConfig, StoreError, connect, one_line
 from gpuledger_collector.store.migrate import require_current
 from gpuledger_collector.validate import MAX_BYTES
+from gpuledger_collector.window_age import WindowAge
 from gpuledger_collector.writer import Writer
 from gpuledger_proto.v1.telemetry_pb2_grpc import add_TelemetryServicer_to_server
 
@@ -87,6 +88,7 @@ class Collector:
         self._health = health.aio.HealthServicer()
         self._stop = asyncio.Event()
         self._rollup_stop = threading.Event()
+        self._window_age = WindowAge(settings.store)
         self.port = 0
 
     async def run(self, ready: threading.Event | None = None) -> None:
@@ -97,6 +99,7 @@ class Collector:
         pages = self._serve_metrics()
         rollup = threading.Thread(target=self._roll_up, name="rollup", daemon=True)
         writing = asyncio.create_task(writer.run())
+        following = asyncio.create_task(self._window_age.follow())
         await server.start()
         rollup.start()
         log.info("event=serving port=%d store=%r", self.port, self._settings.store)
@@ -106,6 +109,7 @@ class Collector:
             await self._keep_health(writer)
         finally:
             log.info("event=draining")
+            following.cancel()
             await self._drain(server, writer, writing)
             self._rollup_stop.set()
             await asyncio.to_thread(rollup.join, DRAIN_S)
@@ -121,10 +125,11 @@ class Collector:
     def _check_schema(self) -> None:
         with connect(self._settings.store) as client:
             require_current(client)
+        self._window_age.read()
 
     def _server(self, writer: Writer) -> grpc.aio.Server:
         server = grpc.aio.server(options=_OPTIONS)
-        service = TelemetryService(writer, self._metrics)
+        service = TelemetryService(writer, self._metrics, self._window_age.oldest)
         add_TelemetryServicer_to_server(service, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         address = self._settings.listen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -39,17 +39,21 @@ Context = grpc.aio.ServicerContext[wire.AgentMessage, wire.CollectorMessage]
 
 
 class TelemetryService(TelemetryServicer):
-    """Serves `gpuledger.v1.Telemetry`."""
+    """Serves `gpuledger.v1.Telemetry`.
 
-    def __init__(self, writer: Writer, metrics: Metrics) -> None:
+    `oldest`: the oldest start of a window that still counts, as of now; seconds since the epoch.
+    """
+
+    def __init__(self, writer: Writer, metrics: Metrics, oldest: Callable[[float], float]) -> None:
         self._writer = writer
         self._metrics = metrics
+        self._oldest = oldest
 
     async def Stream(  # type: ignore[override]  # noqa: N802  # the stub is for threads
         self, request_iterator: AsyncIterator[wire.AgentMessage], context: Context
     ) -> None:
         """One agent, until it leaves."""
-        session = _Session(self._writer, self._metrics, context)
+        session = _Session(self._writer, self._metrics, self._oldest, context)
         with self._metrics.agents.track_inprogress():
             await session.run(request_iterator)
 
@@ -57,9 +61,16 @@ class TelemetryService(TelemetryServicer):
 class _Session:
     """One stream. Answers leave in a task of their own, so that a slow agent stalls only itself."""
 
-    def __init__(self, writer: Writer, metrics: Metrics, context: Context) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        metrics: Metrics,
+        oldest: Callable[[float], float],
+        context: Context,
+    ) -> None:
         self._writer = writer
         self._metrics = metrics
+        self._oldest = oldest
         self._context = context
         self._source = Source("", "", "")
         self._unanswered = 0
@@ -118,8 +129,9 @@ class _Session:
                 f"more than {MAX_IN_FLIGHT} batches are unanswered",
             )
         sequence = batch.sequence
+        now = time.time()
         try:
-            checked = check_batch(batch, time.time())
+            checked = check_batch(batch, now, self._oldest(now))
         except BatchRefused as refused:
             self._refuse(sequence, str(refused), rows=_rows(batch), whole=True)
             return

@@ -30,10 +30,10 @@ MAX_HOST_CHARS = 253
 FUTURE_S = 300
 """How far ahead of ours an agent's clock may be."""
 
-PAST_S = 13 * 86_400
-"""Older windows would be dropped by the store's TTL before anyone reads them."""
-
 DAY_S = 86_400
+
+Span = tuple[float, float]
+"""The oldest start of a window that still counts, and now; seconds since the epoch."""
 
 
 class BatchRefused(Exception):  # noqa: N818  # an answer, not an accident
@@ -85,10 +85,10 @@ def check_hello(hello: wire.Hello) -> None:
             raise HelloRefused(f"{text[:40]!r} {problem}")
 
 
-def check_batch(batch: wire.Batch, now: float) -> Checked:
+def check_batch(batch: wire.Batch, now: float, oldest: float = 0.0) -> Checked:
     """The rows of a batch that can be stored; `now` in seconds since the epoch.
 
-    Raises BatchRefused.
+    Windows that began before `oldest` would be dropped before they count. Raises BatchRefused.
     """
     texts = _dictionary(batch.dictionary)
     present = [(table, getattr(batch, table.name)) for table in TABLES]
@@ -105,7 +105,7 @@ def check_batch(batch: wire.Batch, now: float) -> Checked:
         raise BatchRefused("its windows lie in more than one UTC day")
     checked = Checked(day=days.pop() if days else 0)
     for table, message in present:
-        _check_table(table, message, texts, now, checked)
+        _check_table(table, message, texts, (oldest, now), checked)
     return checked
 
 
@@ -130,14 +130,14 @@ def _text_problem(text: str) -> str:
 
 
 def _check_table(
-    table: Table, message: Any, texts: list[str], now: float, checked: Checked
+    table: Table, message: Any, texts: list[str], span: Span, checked: Checked
 ) -> None:
     count = len(message.window_start)
     if not count:
         return
     columns = _columns(table, message, texts, count)
     reasons: dict[int, str] = {}
-    for bad, reason in _problems(table, columns, now):
+    for bad, reason in _problems(table, columns, span):
         for row in bad:
             reasons.setdefault(row, reason)
     if reasons:
@@ -177,12 +177,12 @@ def _columns(table: Table, message: Any, texts: list[str], count: int) -> dict[s
 
 
 def _problems(
-    table: Table, columns: dict[str, Sequence[int]], now: float
+    table: Table, columns: dict[str, Sequence[int]], span: Span
 ) -> Iterator[tuple[list[int], str]]:
     """Rows that cannot be, with the reason; nothing where whole columns are in order."""
     if table.has_windows:
         yield from _window_problems(columns["window_start"], columns["window_s"])
-    yield from _time_problems(columns["window_start"], now)
+    yield from _time_problems(columns["window_start"], span)
     for name, highest in table.numbers.items():
         limit = 100 if name in table.percents else highest
         # Wider columns take whatever the wire can carry.
@@ -209,13 +209,15 @@ def _window_problems(
         yield bad, "window_start is no multiple of window_s, or window_s no divisor of 60"
 
 
-def _time_problems(starts: Sequence[int], now: float) -> Iterator[tuple[list[int], str]]:
+def _time_problems(starts: Sequence[int], span: Span) -> Iterator[tuple[list[int], str]]:
+    oldest, now = span
     if max(starts) > now + FUTURE_S:
         bad = _rows_where(starts, lambda start: start > now + FUTURE_S)
         yield bad, f"the window lies more than {FUTURE_S} s in the future: check the host's clock"
-    if min(starts) < now - PAST_S:
-        bad = _rows_where(starts, lambda start: start < now - PAST_S)
-        yield bad, f"the window is older than {PAST_S // DAY_S} days, which the store keeps"
+    if min(starts) < oldest:
+        bad = _rows_where(starts, lambda start: start < oldest)
+        days = (now - oldest) / DAY_S
+        yield bad, f"the window is older than {days:.3g} days: such are no longer kept"
 
 
 def _rows_where(column: Sequence[int], wrong: Callable[[int], bool]) -> list[int]:

@@ -1020,6 +1020,10 @@ AS WITH
             min(gap.ts) AS since,
             least(sum(greatest(toInt64(least(gap.ts + gap.gap_s, hour + 3600)) - toInt64(greatest(gap.ts, hour)), 0)), 3600) AS seconds
         FROM telemetry_gaps AS gap
+        WHERE gap.ts >= (
+            SELECT hourly_from
+            FROM kept_from
+        )
         GROUP BY
             cluster,
             host,
@@ -2131,8 +2135,8 @@ CREATE TABLE telemetry_gaps_raw
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(ts)
 ORDER BY (toStartOfHour(ts), host, ts, reason, cluster)
-TTL toDate(ts) + toIntervalMonth(13)
-SETTINGS ttl_only_drop_parts = 1, index_granularity = 8192
+TTL toStartOfDay(ts) + toIntervalHour(9673)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
 COMMENT 'Telemetry that will never come, before deduplication. Read telemetry_gaps instead.';
 
 CREATE TABLE touched_hours

@@ -3,7 +3,8 @@
 Tables come from numbered migrations, each applied once and recorded with its checksum.
 ClickHouse has no transactions for this, so every statement can run again (IF NOT EXISTS), and a
 migration that was interrupted is simply repeated. Views hold no data: they are replaced
-whenever one of them has changed, in the order of their file names.
+whenever one of them has changed, in the order of their file names. At last TTLs are made to follow
+the retention that the database has.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from itertools import chain
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from gpuledger_collector.store import retention
 from gpuledger_collector.store.client import StoreError, one_line
 
 _RECORD = """
@@ -54,8 +56,9 @@ def migrate(client: Client, *, dry_run: bool = False) -> list[str]:
     The client's database must exist (see `client.connect`). With `dry_run` nothing changes.
     """
     pending = [step for step in status(client) if not step.applied]
+    names = [step.name for step in pending]
     if dry_run:
-        return [step.name for step in pending]
+        return names + retention.plan(client, {}).names()
     if pending:
         _run(client, "schema_migrations", _RECORD)
     for step in pending:
@@ -64,7 +67,9 @@ def migrate(client: Client, *, dry_run: bool = False) -> list[str]:
         client.insert(
             "schema_migrations", [(step.name, step.checksum)], column_names=["name", "checksum"]
         )
-    return [step.name for step in pending]
+    lacking = retention.plan(client, {})
+    retention.apply(client, lacking)
+    return names + lacking.names()
 
 
 def status(client: Client) -> list[Step]:

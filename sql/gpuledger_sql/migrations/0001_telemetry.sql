@@ -152,8 +152,8 @@ CREATE TABLE IF NOT EXISTS telemetry_gaps_raw
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(ts)
 ORDER BY (toStartOfHour(ts), host, ts, reason, cluster)
-TTL toDate(ts) + INTERVAL 13 MONTH
-SETTINGS ttl_only_drop_parts = 1
+TTL toStartOfDay(ts) + INTERVAL 9673 HOUR
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
 COMMENT 'Telemetry that will never come, before deduplication. Read telemetry_gaps instead.';
 
 CREATE TABLE IF NOT EXISTS hosts_raw

@@ -44,6 +44,7 @@ WITH
                 toInt64(least(gap.ts + gap.gap_s, hour + 3600)) - toInt64(greatest(gap.ts, hour)), 0
             )), 3600) AS seconds
         FROM telemetry_gaps AS gap
+        WHERE gap.ts >= (SELECT hourly_from FROM kept_from)
         GROUP BY cluster, host, hour
     ),
     sides AS
