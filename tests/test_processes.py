@@ -14,7 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gpuledger_agent.processes import ENVIRON_LIMIT, HostProcesses
+from gpuledger_agent.attribution.base import MAX_VALUE_BYTES
+from gpuledger_agent.environ import ENVIRON_LIMIT, MAX_VARIABLES, variables
+from gpuledger_agent.processes import HostProcesses
 from gpuledger_agent.records import ProcessKey
 from tests.live_processes import CAT, end, held_files, many, running
 
@@ -96,6 +98,19 @@ def test_environment_when_read_then_only_what_is_wanted_is_kept(
     env: Mapping[bytes, bytes], kept: Mapping[str, str]
 ) -> None:
     assert environ_of(env) == kept
+
+
+def test_environment_when_a_value_is_longer_than_any_label_then_it_is_not_kept() -> None:
+    """A thousand processes could else have the agent hold a gibibyte."""
+    longest = b"x" * MAX_VALUE_BYTES
+    env = {b"GPULEDGER_TEAM": longest + b"x", b"GPULEDGER_MODEL": longest}
+    assert environ_of(env) == {"GPULEDGER_MODEL": longest.decode()}
+
+
+def test_environment_when_it_has_very_many_variables_then_the_first_are_looked_at() -> None:
+    many = b"".join(b"%d=\0" % n for n in range(MAX_VARIABLES - 1))
+    raw = many + b"GPULEDGER_TEAM=search\0GPULEDGER_MODEL=ranker\0"
+    assert variables(raw, ours) == {"GPULEDGER_TEAM": "search"}
 
 
 def bulk(size: int) -> dict[bytes, bytes]:

@@ -8,15 +8,14 @@ reused pid from the old one; of `comm`, which takes 1.5 microseconds (`stat` 5, 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from gpuledger_agent.environ import ENVIRON_LIMIT, variables
+from gpuledger_agent.patience import Patience, StuckError
 from gpuledger_agent.records import ProcessKey
-
-ENVIRON_LIMIT = 1 << 20
-"""Bytes of an environment that are looked at; the kernel allows far larger ones."""
 
 CGROUP_LIMIT = 1 << 16
 COMMAND_LIMIT = 1 << 12
@@ -78,6 +77,8 @@ class _Entry:
     facts: ProcessFacts
     comm: _Descriptor | None
     seen: float
+    late: Hashable = None
+    """Whose memory could not be read in time; None if it could."""
 
     def alive(self) -> bool:
         """Whether this very process, not another of its pid, still exists."""
@@ -88,6 +89,16 @@ class _Entry:
         except ProcessLookupError:
             return False
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a process says of itself; `error` is why it says nothing, `late` if it was too slow."""
+
+    command: str = ""
+    environ: Mapping[str, str] = field(default_factory=dict)
+    error: str = ""
+    late: bool = False
 
 
 class HostProcesses:
@@ -109,6 +120,7 @@ class HostProcesses:
         self._wants = wants
         self._command = command
         self._noticed = noticed
+        self._patience = Patience()
         self._boot_time = _boot_time(proc)
         self._by_pid: dict[int, _Entry] = {}
         self._by_key: dict[ProcessKey, _Entry] = {}
@@ -116,14 +128,14 @@ class HostProcesses:
     def identify(self, pid: int, now: float) -> ProcessFacts:
         """Facts of the process that has this pid at `now`. Never raises."""
         entry = self._by_pid.get(pid)
-        if entry is not None and entry.alive():
+        if entry is not None and entry.alive() and not self._readable_by_now(entry):
             entry.seen = now
         else:
             entry = self._look_up(pid, now, entry)
             self._by_pid[pid] = entry
-        # No lock: /proc/PID/environ can block for as long as that process is stuck, and must not
-        # block other GPUs' threads. Two threads that look up the same pid agree on the key; whose
-        # entry is found by it is settled the next time, so that the one kept is the one seen.
+        # No lock, so that no GPU's thread waits for another's. Two that look up the same pid agree
+        # on the key; whose entry is found by it is settled the next time, so that the one kept is
+        # the one seen.
         self._by_key[entry.facts.key] = entry
         return entry.facts
 
@@ -150,34 +162,43 @@ class HostProcesses:
         except (OSError, ValueError, IndexError):
             return _invisible(pid, now, previous)
         started = self._boot_time + start_ticks / _TICKS_PER_S
-        environ, environ_error = self._environ(home)
+        cgroup = _text_of("cgroup", home, CGROUP_LIMIT)
+        whose = uid or cgroup  # root in one container does not stand for root in all of them
+        said = self._said(home, whose)
         facts = ProcessFacts(
             key=ProcessKey(pid, int(started)),
             started=started,
             name=name,
             uid=uid,
-            environ=environ,
-            environ_error=environ_error,
-            cgroup=_text_of("cgroup", home, CGROUP_LIMIT),
-            command=self._command_line(home),
+            environ=said.environ,
+            environ_error=said.error,
+            cgroup=cgroup,
+            command=said.command,
         )
-        self._noticed(facts)
-        return _Entry(facts, comm, now)
+        if previous is None or previous.facts.key != facts.key:
+            self._noticed(facts)
+        return _Entry(facts, comm, now, whose if said.late else None)
 
-    def _command_line(self, home: _Descriptor) -> str:
-        if not self._command:
-            return ""
-        return _text_of("cmdline", home, COMMAND_LIMIT).rstrip("\0").replace("\0", " ")
+    def _readable_by_now(self, entry: _Entry) -> bool:
+        return entry.late is not None and not self._patience.stuck(entry.late)
 
-    def _environ(self, home: _Descriptor) -> tuple[dict[str, str], str]:
+    def _said(self, home: _Descriptor, whose: Hashable) -> _Said:
+        """What lies in the process's memory, whose lock it can hold for as long as it likes."""
         try:
-            raw = _read("environ", home, ENVIRON_LIMIT)
+            return self._patience.ask(whose, lambda: self._read_memory(home))
+        except StuckError as error:
+            return _Said(error=str(error), late=True)
+
+    def _read_memory(self, home: _Descriptor) -> _Said:
+        command = ""
+        if self._command:
+            text = _text_of("cmdline", home, COMMAND_LIMIT)
+            command = text.rstrip("\0").replace("\0", " ")
+        try:
+            environ = variables(_read("environ", home, ENVIRON_LIMIT), self._wants)
         except OSError as error:
-            return {}, error.strerror or str(error)
-        # What follows the last NUL was cut off by the limit, and could pass for another value.
-        whole = raw if len(raw) < ENVIRON_LIMIT else raw[: raw.rfind(b"\0") + 1]
-        pairs = (item.split("=", 1) for item in whole.decode("utf-8", "replace").split("\0"))
-        return {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and self._wants(pair[0])}, ""
+            return _Said(command, error=error.strerror or str(error))
+        return _Said(command, environ)
 
 
 def _open(name: str, home: _Descriptor) -> int:
