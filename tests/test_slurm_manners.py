@@ -137,6 +137,30 @@ def test_job_when_its_processes_are_of_another_job_then_nothing_is_said_of_it(
         assert source.workloads() == [Workload(kind=Kind.SLURM_JOB, id="1", name="1")]
 
 
+def test_job_when_it_does_not_let_itself_be_read_then_others_are_known(
+    tmp_path: Path,
+    no_scontrol: None,  # noqa: ARG001
+) -> None:
+    """A process can hold the lock of its own memory, and whoever reads it waits."""
+    for pid, number in ((7, "1"), (8, "2")):
+        (tmp_path / f"proc/{pid}").mkdir(parents=True)
+        group(tmp_path, V1.replace("job_1", f"job_{number}"), pid)
+    os.mkfifo(tmp_path / "proc/7/environ")
+    (tmp_path / "proc/8/environ").write_bytes(b"SLURM_JOB_ID=2\0SLURM_JOB_USER=ann\0")
+    source = SlurmSource(bool, tmp_path, tmp_path / "proc", host="n1")
+    assert {job.id: job.user for job in source.workloads()} == {"1": "", "2": "ann"}
+
+
+def test_job_when_it_hides_its_environment_then_it_is_looked_for_after_all_others(
+    source: SlurmSource, cgroups: Path
+) -> None:
+    """Time for all jobs is short: who wastes it must not be first each time."""
+    group(cgroups, V1)
+    assert len(source.workloads()) == 1
+    group(cgroups, V1.replace("job_1", "job_2"))
+    assert [job.id for job in source.workloads()] == ["2", "1"]
+
+
 def test_job_when_a_user_made_its_cgroup_then_it_is_none(
     source: SlurmSource, cgroups: Path
 ) -> None:

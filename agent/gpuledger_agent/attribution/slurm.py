@@ -19,19 +19,20 @@ from pathlib import Path
 from gpuledger_agent.attribution import slurm_cgroups
 from gpuledger_agent.attribution.base import (
     MAX_LABELS,
-    MAX_VALUE_BYTES,
     QUERY_S,
     Kind,
     SourceError,
     Workload,
     WorkloadRef,
 )
+from gpuledger_agent.attribution.slurm_cgroups import JOB_ID
 from gpuledger_agent.attribution.slurm_controller import Controller
 from gpuledger_agent.attribution.slurm_hostlist import MAX_NUMBERS, numbers
 from gpuledger_agent.attribution.slurm_record import Devices, Record
+from gpuledger_agent.patience import Patience, StuckError
 
 FACTS = {
-    "SLURM_JOB_ID": "number",
+    JOB_ID: "number",
     "SLURM_JOB_NAME": "job_name",
     "SLURM_JOB_USER": "user",
     "SLURM_JOB_ACCOUNT": "account",
@@ -72,6 +73,8 @@ class _Job:
 
     told: Record | None = None
     environment: _Environment | None = None
+    looked: int = 0
+    """How often its environment was looked for."""
 
 
 class SlurmSource:
@@ -93,6 +96,7 @@ class SlurmSource:
         self._cgroups = cgroups
         self._proc = proc
         self._controller = Controller(host or socket.gethostname().partition(".")[0])
+        self._patience = Patience()
         self._jobs: dict[str, _Job] = {}
 
     def present(self) -> bool:
@@ -102,9 +106,11 @@ class SlurmSource:
     def workloads(self) -> Sequence[Workload]:
         """The jobs that have a cgroup here. Raises SourceError."""
         found = self._found()
-        self._jobs = {job: known for job, known in self._jobs.items() if job in found}
+        self._jobs = {job: self._jobs.get(job) or _Job() for job in found}
         until = time.monotonic() + QUERY_S
-        return [self._look_up(job, groups, until) for job, groups in found.items()]
+        # Jobs that hide their environment must not take all the time, always.
+        order = sorted(found, key=lambda job: self._jobs[job].looked)
+        return [self._look_up(job, found[job], until) for job in order]
 
     def workload(self, ref: WorkloadRef) -> Workload | None:
         """A job of this host; one that just ended, if it is still known. Raises SourceError."""
@@ -128,29 +134,39 @@ class SlurmSource:
 
     def _look_up(self, job: str, groups: Sequence[Path], until: float) -> Workload:
         known = self._jobs.setdefault(job, _Job())
-        if known.environment is None and time.monotonic() < until:
-            found = slurm_cgroups.environment(job, groups, self._proc)
-            known.environment = None if found is None else self._read(found)
         if known.told is None:
             known.told = self._controller.job(job, until)
+        if known.environment is None and time.monotonic() < until:
+            known.looked += 1
+            known.environment = self._environment(job, groups, until)
         return _workload(job, known)
 
-    def _read(self, environ: Mapping[str, str]) -> _Environment:
+    def _environment(self, job: str, groups: Sequence[Path], until: float) -> _Environment | None:
+        def look() -> Mapping[str, str] | None:
+            return slurm_cgroups.environment(job, groups, self._proc, self._reads, until)
+
+        try:
+            environ = self._patience.ask(job, look)
+        except StuckError:
+            return None
+        if environ is None:
+            return None
         wanted = ((name, value) for name, value in environ.items() if self._wants(name))
-        short = ((name, v) for name, v in wanted if len(v.encode("utf-8")) <= MAX_VALUE_BYTES)
         instances = tuple(environ.get(INSTANCES, "").split(",", MAX_NUMBERS))
         return _Environment(
             said=_said(environ),
             instances=instances if all(name.startswith("MIG-") for name in instances) else (),
-            wanted=dict(islice(short, MAX_LABELS)),
+            wanted=dict(islice(wanted, MAX_LABELS)),
         )
+
+    def _reads(self, variable: str) -> bool:
+        return variable in FACTS or variable in (*GPUS, INSTANCES) or self._wants(variable)
 
 
 def _said(environ: Mapping[str, str]) -> Record:
     said = {field: environ.get(variable, "") for variable, field in FACTS.items()}
-    short = {field: value for field, value in said.items() if len(value) <= MAX_VALUE_BYTES}
     gpus = next((environ[variable] for variable in GPUS if environ.get(variable)), "")
-    return Record(**short, devices=Devices(indices=tuple(sorted(set(numbers(gpus))))))
+    return Record(**said, devices=Devices(indices=tuple(sorted(set(numbers(gpus))))))
 
 
 def _workload(job: str, known: _Job) -> Workload:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
 from gpuledger_agent.attribution.base import MAX_WORKLOADS
-from gpuledger_agent.processes import ENVIRON_LIMIT
+from gpuledger_agent.environ import ENVIRON_LIMIT, variables
 
 SCOPES = ("*/slurm*/uid_*", "*slurmstepd.scope", "*.slice/*slurmstepd.scope",
           "*.slice/*.slice/*slurmstepd.scope")  # fmt: skip
@@ -25,6 +26,8 @@ MAX_GROUPS = 64
 
 MAX_PROCESSES = 64
 """Processes of one job whose environment is looked at."""
+
+JOB_ID = "SLURM_JOB_ID"
 
 _PIDS_LIMIT = 1 << 16
 
@@ -62,15 +65,21 @@ def jobs(root: Path) -> dict[str, list[Path]]:
     return found
 
 
-def environment(job: str, groups: Sequence[Path], proc: Path) -> Mapping[str, str] | None:
+def environment(
+    job: str, groups: Sequence[Path], proc: Path, wants: Callable[[str], bool], until: float
+) -> Mapping[str, str] | None:
     """Environment of a process of the job as it was started, the batch script's if there is one.
 
-    None while the job has no process that says it is of this job. Never raises.
+    Of it the variables that are wanted. None while the job has no process that says it is of this
+    job, or none was found `until` then, by the monotonic clock; a process that does not let itself
+    be read keeps this waiting for longer. Never raises.
     """
     for pid in islice(_pids(groups), MAX_PROCESSES):
-        found = _environ(proc / str(pid))
+        if time.monotonic() >= until:
+            break
+        found = _environ(proc / str(pid), lambda name: name == JOB_ID or wants(name))
         # slurmstepd, which is among them, wipes its own; and a pid may be another's by now.
-        if found.get("SLURM_JOB_ID") == job or (_SLUID.fullmatch(job) and "SLURM_JOB_ID" in found):
+        if found.get(JOB_ID) == job or (_SLUID.fullmatch(job) and JOB_ID in found):
             return found
     return None
 
@@ -100,11 +109,9 @@ def _below(group: Path) -> Iterator[Path]:
         yield Path(path)
 
 
-def _environ(process: Path) -> dict[str, str]:
+def _environ(process: Path, wants: Callable[[str], bool]) -> dict[str, str]:
     try:
         with (process / "environ").open("rb") as file:
-            raw = file.read(ENVIRON_LIMIT)
+            return variables(file.read(ENVIRON_LIMIT), wants)
     except OSError:
         return {}
-    pairs = (item.partition("=") for item in raw.decode("utf-8", "replace").split("\0"))
-    return {name: value for name, equals, value in pairs if equals}
