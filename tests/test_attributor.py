@@ -14,10 +14,10 @@ from gpuledger_agent.attribution import catalogue as catalogue_module
 from gpuledger_agent.attribution import rules_file
 from gpuledger_agent.attribution.attributor import ORDER, Attributor
 from gpuledger_agent.attribution.base import Kind, Workload, WorkloadRef
-from gpuledger_agent.attribution.cardinality import LIMIT
+from gpuledger_agent.attribution.cardinality import LIMIT, LIMIT_EACH
 from gpuledger_agent.attribution.catalogue import Catalogue
 from gpuledger_agent.attribution.labels import MAX_LABEL
-from gpuledger_agent.attribution.rules import FIELDS
+from gpuledger_agent.attribution.rules import FIELDS, Rules
 from gpuledger_agent.processes import ProcessFacts
 from gpuledger_agent.records import Owner, ProcessKey
 from tests.waiting import wait_until
@@ -156,8 +156,9 @@ def test_process_when_labels_change_then_the_owner_does_and_not_before(
     monkeypatch.setattr(catalogue_module, "REFRESH_S", 0.02)
     docker = Known("docker", box(team="search"))
     with attributor(docker) as who:
-        first = who.process(process(IN_BOX), "")
-        assert who.process(process(IN_BOX), "") is first
+        facts = process(IN_BOX)
+        first = who.process(facts, "")
+        assert who.process(facts, "") is first
         docker.all = [box(team="ads")]
         wait_until(lambda: who.process(process(IN_BOX), "").owner.team == "ads")
 
@@ -182,17 +183,81 @@ def test_label_when_it_says_unattributed_then_it_is_refused() -> None:
         assert who.labels_refused > 0
 
 
-def test_labels_when_a_host_makes_up_ever_new_ones_then_the_excess_is_nobodys() -> None:
+def test_process_when_its_environment_or_its_users_name_is_known_late_then_it_counts() -> None:
+    with attributor() as who:
+        assert who.process(process(GPULEDGER_TEAM=""), "1000").owner == Owner()
+        assert who.process(process(GPULEDGER_TEAM="search"), "1000").owner.team == "search"
+    made = Attributor([], Rules((BY_USER,)), Owner())
+    facts = process()
+    assert made.process(facts, "1000").owner == Owner()
+    assert made.process(facts, "ann").owner.team == "anns"
+
+
+BY_USER = rules_file.parse('[[rule]]\noverride = true\nuser = "ann"\nteam = "anns"', "f").rules[0]
+
+
+def test_labels_when_a_user_makes_up_ever_new_ones_then_the_excess_is_nobodys() -> None:
     with attributor() as who:
         teams = [
-            who.process(process(pid=n + 1, GPULEDGER_TEAM=f"team-{n}"), "").owner.team
-            for n in range(LIMIT + 40)
+            who.process(process(pid=n + 1, GPULEDGER_TEAM=f"team-{n}"), "bob").owner.team
+            for n in range(LIMIT_EACH + 40)
         ]
-        assert teams[:LIMIT] == [f"team-{n}" for n in range(LIMIT)]
-        assert set(teams[LIMIT:]) == {""}
+        assert teams[:LIMIT_EACH] == [f"team-{n}" for n in range(LIMIT_EACH)]
+        assert set(teams[LIMIT_EACH:]) == {""}
         assert who.labels_excess == 40
-        # Those in use stay known.
-        assert who.process(process(pid=900, GPULEDGER_TEAM="team-3"), "").owner.team == "team-3"
+        # Those in use stay known, and others may name new ones.
+        assert who.process(process(pid=900, GPULEDGER_TEAM="team-3"), "bob").owner.team == "team-3"
+        assert who.process(process(pid=901, GPULEDGER_TEAM="new"), "ann").owner.team == "new"
+
+
+def test_labels_when_a_containers_processes_make_them_up_then_they_are_the_containers() -> None:
+    with attributor(Known("docker", box())) as who:
+        for n in range(LIMIT_EACH):
+            who.process(process(IN_BOX, pid=n + 1, GPULEDGER_TEAM=f"team-{n}"), f"user-{n}")
+        assert not who.process(process(IN_BOX, pid=900, GPULEDGER_TEAM="x"), "eve").owner.team
+        assert who.process(process(pid=901, GPULEDGER_TEAM="x"), "eve").owner.team == "x"
+
+
+def test_rules_when_strangers_filled_the_host_with_values_then_the_operators_own_are_taken() -> (
+    None
+):
+    made = Attributor([], Rules((BY_USER, *RULES.rules)), Owner(model="ours"))
+    for n in range(LIMIT + 10):
+        made.process(process(pid=n + 1, GPULEDGER_TEAM=f"t{n}", GPULEDGER_MODEL=f"m{n}"), f"u{n}")
+    assert made.labels_excess == 20
+    found = made.process(process(pid=900, GPULEDGER_TEAM="t1"), "ann")
+    assert found.owner == Owner(team="anns", model="ours", source="environment")
+    made.keep_only({ProcessKey(900, 1)}, [])
+    assert made.labels_excess == 20, "what is not counted against anybody is not refused either"
+
+
+@pytest.mark.parametrize("name", ["ml/" + "x" * MAX_LABEL, "line\nbreak", "\u202e"])
+def test_workloads_when_their_names_cannot_stand_then_each_has_another_that_can(name: str) -> None:
+    """Grants of the kubelet have no id to go by: two of no name would be one."""
+    pods = [Workload(Kind.POD, "", name + end, devices=("0",)) for end in ("1", "2")]
+    with attributor(Known("kubelet", *pods)) as who:
+        first, second = (who.grant(granted).workload for granted in who.granted())
+    assert first != second
+    for found in (first, second):
+        assert found.isprintable()
+        assert len(found) <= MAX_LABEL
+    # A process of that pod is booked by the same name.
+    with attributor(Known("cri", Workload(Kind.POD, POD, name + "1"))) as who:
+        assert who.process(process(IN_POD), "").workload == first
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "name"),
+    [
+        ("0::/lxc.payload.research-node-1", "research-node-1"),
+        ("0::/slurmstepd.scope/sEKNKTV3WPV500/step_0", "sEKNKTV3WPV500"),
+        (f"0::/kubepods/burstable/pod{UID}", UID),
+    ],
+)
+def test_workload_when_nobody_knows_it_then_its_id_is_not_cut_short(cgroup: str, name: str) -> None:
+    """research-node-1 and research-node-2 are not the same."""
+    with attributor() as who:
+        assert who.process(process(cgroup), "").workload == name
 
 
 def test_grant_when_the_kubelet_gives_it_then_the_pods_labels_name_its_owner() -> None:
@@ -249,14 +314,15 @@ def test_grant_when_its_container_was_started_with_an_owner_then_it_is_that() ->
 
 def test_attributor_when_processes_and_grants_end_then_it_forgets_them() -> None:
     with attributor(Known("docker", box(team="search", devices=("0",)))) as who:
-        first = who.process(process(IN_BOX), "")
+        facts = process(IN_BOX)
+        first = who.process(facts, "")
         [one] = who.granted()
         granted = who.grant(one)
-        who.keep_only({process().key}, [one])
-        assert who.process(process(IN_BOX), "") is first
+        who.keep_only({facts.key}, [one])
+        assert who.process(facts, "") is first
         assert who.grant(one) is granted
         who.keep_only(set(), [])
-        assert who.process(process(IN_BOX), "") is not first
+        assert who.process(facts, "") is not first
         assert who.grant(one) is not granted
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuledger_agent.attribution.labels import MAX_LABEL, LabelError, clean, shown
+from gpuledger_agent.attribution.labels import MAX_LABEL, LabelError, clean, shown, unique
 
 ANY = st.text(st.characters(exclude_categories=()), max_size=3 * MAX_LABEL)
 PRINTABLE = st.text(st.characters(categories=("L", "M", "N", "P", "S")), max_size=MAX_LABEL)
@@ -85,6 +85,30 @@ def test_label_whatever_prints_then_it_is_not_refused(found: str) -> None:
     booked = unicodedata.normalize("NFC", found)
     if len(booked) <= MAX_LABEL:
         assert clean(found) == booked
+
+
+@settings(deadline=None)
+@given(ANY, ANY)
+def test_name_whatever_it_is_then_what_stands_for_it_is_fit_and_no_others(
+    one: str, other: str
+) -> None:
+    booked = unique(one)
+    assert clean(booked) == booked
+    assert (booked == unique(other)) == (_same(one) == _same(other))
+
+
+def _same(name: str) -> str:
+    """Names that differ in outer space or in Unicode's form only are one."""
+    try:
+        return clean(name)
+    except LabelError:
+        return name
+
+
+def test_name_when_it_is_too_long_then_its_beginning_is_kept() -> None:
+    assert unique("x" * 500).startswith("x" * 100)
+    assert unique("a\nb").startswith("a?b~")
+    assert unique(" ranker ") == "ranker"
 
 
 @settings(deadline=None)

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import logging
+import re
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from gpuledger_agent.attribution import cgroup
+from gpuledger_agent.attribution import cgroup, evidence
+from gpuledger_agent.attribution.admission import Admission
 from gpuledger_agent.attribution.base import Kind, Workload, WorkloadRef
-from gpuledger_agent.attribution.cardinality import Cardinality
 from gpuledger_agent.attribution.catalogue import Catalogue, Granted
-from gpuledger_agent.attribution.labels import LabelError, clean
+from gpuledger_agent.attribution.evidence import ENVIRONMENT, STATIC, UNIT
+from gpuledger_agent.attribution.labels import unique
 from gpuledger_agent.attribution.rules import FIELDS, Evidence, Named, Rules
-from gpuledger_agent.log import Once
 from gpuledger_agent.processes import ProcessFacts
 from gpuledger_agent.records import Owner, ProcessKey
-
-log = logging.getLogger(__name__)
-
-ENVIRONMENT, UNIT, STATIC = "environment", "unit", "static"
-"""Sources that need no asking: the process itself, its cgroup, the agent's own settings."""
-
-UNATTRIBUTED = "unattributed"
 
 ORDER = (ENVIRONMENT, "docker", "podman", "cri", "kubelet", "slurm", UNIT, STATIC)
 """All sources; who speaks for itself comes first."""
@@ -37,14 +30,20 @@ SETTLE_S = 2.0
 PATHS = 4_096
 """Parsed cgroup paths that are remembered."""
 
+_HASH = re.compile("[0-9a-f]{64}")
+
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """The workload and the owner of a process or a grant, and what named each field."""
+    """The workload and the owner of a process or a grant, and what named each field.
+
+    `whose` values they are, the workload's or a user's, says against whom they count.
+    """
 
     owner: Owner
     kind: Kind
     workload: str
+    whose: str
     named: Mapping[str, Named] = field(default_factory=dict)
     evidence: tuple[Evidence, ...] = ()
 
@@ -53,7 +52,7 @@ class Attribution:
 class _Known:
     """What an attribution was made of: the same objects give the same result."""
 
-    basis: tuple[Workload | None, ...]
+    basis: tuple[object, ...]
     attribution: Attribution
 
 
@@ -62,8 +61,7 @@ class Attributor:
 
     `order` names the sources that count, the first to name a field decides it. Of workloads inside
     workloads the outermost that names an owner counts. `static` is the owner of whatever nobody
-    names. `labels_refused` counts values that cannot stand in the books, `labels_excess` those
-    beyond the host's limit of distinct ones.
+    names.
     """
 
     def __init__(
@@ -77,12 +75,10 @@ class Attributor:
         self._order = tuple(order)
         self._rules = rules
         self._static = static
-        self._cardinality = Cardinality()
+        self._admission = Admission(rules, static)
         self._refs: OrderedDict[str, tuple[WorkloadRef, ...]] = OrderedDict()
         self._processes: dict[ProcessKey, _Known] = {}
         self._grants: dict[tuple[str, str, str], _Known] = {}
-        self._once = Once(log)
-        self.labels_refused = 0
 
     @property
     def catalogues(self) -> Sequence[Catalogue]:
@@ -90,9 +86,14 @@ class Attributor:
         return tuple(self._catalogues.values())
 
     @property
+    def labels_refused(self) -> int:
+        """Label values left out because they cannot stand in the books."""
+        return self._admission.refused
+
+    @property
     def labels_excess(self) -> int:
-        """Label values left out because the host has too many distinct ones."""
-        return self._cardinality.refused
+        """Label values left out because there are too many distinct ones."""
+        return self._admission.excess
 
     def notice(self, facts: ProcessFacts) -> None:
         """A process came: ask for its workloads now, while they are there. Does not block."""
@@ -143,35 +144,26 @@ class Attributor:
         """Workload and owner of a process; made anew when a source knows something new."""
         refs = self._workload_refs(facts.cgroup)
         found = self._found(refs)
+        basis = (facts, user, *found)
         known = self._processes.get(facts.key)
         # By identity: a catalogue keeps its object for as long as that says the same.
-        if known is not None and all(map(_is, known.basis, found)):
-            return known.attribution
-        attribution = self._weigh_process(facts, user, refs, found)
-        self._processes[facts.key] = _Known(found, attribution)
-        return attribution
+        if known is None or not all(map(_is, known.basis, basis)):
+            known = _Known(basis, self._weigh_process(facts, user, refs, found))
+            self._processes[facts.key] = known
+        return known.attribution
 
     def grant(self, granted: Granted) -> Attribution:
         """Owner of a workload that has GPUs, with a process on them or not."""
         workload = granted.workload
-        others = tuple(
+        basis = tuple(
             workload if c.name == granted.source else _namesake(c, workload)
             for c in self._catalogues.values()
         )
         key = _grant_key(granted)
         known = self._grants.get(key)
-        if known is not None and all(map(_is, known.basis, others)):
-            return known.attribution
-        evidence = [
-            (0, piece)
-            for source, other in zip(self._catalogues, others, strict=True)
-            if other is not None
-            for piece in _evidence(source, other)
-        ]
-        name = self._name(workload.name, workload.id)
-        attribution = self._weigh(evidence, workload.kind, name, key)
-        self._grants[key] = _Known(others, attribution)
-        return attribution
+        if known is None or not all(map(_is, known.basis, basis)):
+            known = self._grants[key] = _Known(basis, self._weigh_grant(workload, basis))
+        return known.attribution
 
     def keep_only(self, processes: set[ProcessKey], granted: Sequence[Granted]) -> None:
         """Forget all other processes and grants."""
@@ -179,15 +171,13 @@ class Attributor:
             del self._processes[gone]
         for ended in self._grants.keys() - set(map(_grant_key, granted)):
             del self._grants[ended]
-        now = time.monotonic()
         for known in (*self._processes.values(), *self._grants.values()):
-            for fact, one in known.attribution.named.items():
-                self._cardinality.admit(fact, one.value, now)
+            self._admission.still_used(known.attribution.named, known.attribution.whose)
 
     def _workload_refs(self, path: str) -> tuple[WorkloadRef, ...]:
         refs = self._refs.get(path)
         if refs is None:
-            refs = self._refs[path] = _credible(cgroup.refs(path))
+            refs = self._refs[path] = evidence.credible(cgroup.refs(path))
             if len(self._refs) > PATHS:
                 self._refs.popitem(last=False)
         return refs
@@ -208,54 +198,40 @@ class Attributor:
         refs: tuple[WorkloadRef, ...],
         found: tuple[Workload | None, ...],
     ) -> Attribution:
-        own = Evidence(
-            source=ENVIRONMENT,
-            kind=Kind.PROCESS,
-            name=facts.name,
-            environ=facts.environ,
-            command=facts.command,
-            user=user,
-        )
-        layers = list(self._layers(refs, found))
-        evidence = [(-1, own)]
-        evidence += [
-            (n, replace(piece, command=facts.command, user=user))
-            for n, layer in enumerate(layers)
-            for piece in layer[1]
-        ]
-        pid = f"[{facts.key.pid}]"
-        kind, name = Kind.PROCESS, self._name(f"{facts.name or 'pid'}{pid}", pid)
+        layers = list(evidence.layers(refs, tuple(self._catalogues), found))
+        own = Evidence(ENVIRONMENT, Kind.PROCESS, facts.name, environ=facts.environ)
+        said = [(-1, own), *((n, piece) for n, layer in enumerate(layers) for piece in layer[1])]
+        said = [(n, replace(piece, command=facts.command, user=user)) for n, piece in said]
+        kind, name = Kind.PROCESS, unique(f"{facts.name or 'pid'}[{facts.key.pid}]")
         if layers:
             # The outermost that says something of its owner, else the outermost.
             speaks = (layer for layer in layers if self._rules.apply(layer[1], _plain))
             ref, pieces = next(speaks, layers[0])
             known = next((piece.name for piece in pieces if piece.name), "")
-            kind, name = ref.kind, self._name(known, ref.id or ref.pod_uid)
-        return self._weigh(evidence, kind, name, facts.key)
+            kind, name = ref.kind, _name(known, ref.id or ref.pod_uid)
+        return self._weigh(said, kind, name, user)
 
-    def _layers(
-        self, refs: tuple[WorkloadRef, ...], found: tuple[Workload | None, ...]
-    ) -> Iterator[tuple[WorkloadRef, list[Evidence]]]:
-        """Each workload around a process, outermost first, with what sources know of it."""
-        known = iter(found)
-        for ref in refs:
-            if ref.kind is Kind.UNIT:
-                yield ref, [Evidence(source=UNIT, kind=ref.kind, name=_unit_name(ref))]
-                continue
-            pieces: list[Evidence] = []
-            for source in self._catalogues:
-                workload = next(known)
-                if workload is not None:
-                    pieces += _evidence(source, workload)
-            yield ref, pieces
+    def _weigh_grant(self, workload: Workload, all_say: Sequence[Workload | None]) -> Attribution:
+        said = [
+            (0, piece)
+            for source, one in zip(self._catalogues, all_say, strict=True)
+            if one is not None
+            for piece in evidence.of_workload(source, one)
+        ]
+        name = _name(workload.name, workload.id)
+        return self._weigh(said, workload.kind, name, workload.user)
 
     def _weigh(
-        self, evidence: Sequence[tuple[int, Evidence]], kind: Kind, name: str, subject: object
+        self, said: Sequence[tuple[int, Evidence]], kind: Kind, name: str, user: str
     ) -> Attribution:
-        """Apply the rules to evidence of layers (0 the outermost), in order of precedence."""
-        counted = [pair for pair in evidence if pair[1].source in self._order]
+        """Apply the rules to what is said of layers (0 the outermost), in order of precedence."""
+        # A user can start many jobs and processes.
+        whose = f"user {user}" if user and kind not in _BOXES else f"{kind} {name}"
+        counted = [pair for pair in said if pair[1].source in self._order]
         ranked = [piece for _, piece in sorted(counted, key=self._rank)]
-        named = self._rules.apply(ranked, lambda field, value: self._accept(field, value, subject))
+        named = self._rules.apply(
+            ranked, lambda fact, value: self._admission.accept(fact, value, whose)
+        )
         if STATIC in self._order:
             for fact in FIELDS:
                 value = getattr(self._static, fact)
@@ -266,7 +242,7 @@ class Attributor:
             **{fact: one.value for fact, one in named.items()},
             source=by_weight[0] if by_weight else "",
         )
-        return Attribution(owner, kind, name, named, tuple(ranked))
+        return Attribution(owner, kind, name, whose, named, tuple(ranked))
 
     def _rank(self, pair: tuple[int, Evidence]) -> tuple[int, int, int]:
         """Sources of workloads stand together: of these, the outer workload goes first."""
@@ -276,61 +252,14 @@ class Attributor:
             return min(map(self._order.index, self._catalogues)), layer, place
         return place, layer, 0
 
-    def _accept(self, fact: str, value: str, subject: object) -> str | None:
-        """The value as it goes into the books, None if it cannot."""
-        try:
-            text = clean(value)
-            if fact == "team" and text == UNATTRIBUTED:
-                raise LabelError("is what the books call nobody")
-        except LabelError as error:
-            self.labels_refused += 1
-            self._once.warning(
-                ("label", subject, fact),
-                "event=label_refused subject=%r field=%s reason=%r",
-                *(subject, fact, str(error)),
-            )
-            return None
-        if not text or self._cardinality.admit(fact, text, time.monotonic()):
-            return text or None
-        self._once.warning(
-            ("excess", fact),
-            "event=labels_excess field=%s further values are booked as not named",
-            fact,
-        )
-        return None
 
-    def _name(self, name: str, identifier: str) -> str:
-        """A workload's name for the books; its id where the name cannot stand there."""
-        try:
-            return clean(name) or identifier[:12]
-        except LabelError:
-            return identifier[:12]
+_BOXES = frozenset({Kind.CONTAINER, Kind.POD})
 
 
-def _credible(refs: tuple[WorkloadRef, ...]) -> tuple[WorkloadRef, ...]:
-    """Up to the outermost container: cgroups inside are named by whoever is root in there."""
-    inside = (n for n, ref in enumerate(refs, 1) if ref.kind in {Kind.CONTAINER, Kind.POD})
-    return refs[: next(inside, len(refs))]
-
-
-def _unit_name(ref: WorkloadRef) -> str:
-    """A user's own unit must not pass for the system's of the same name."""
-    return ref.id if ref.user is None else f"user-{ref.user}/{ref.id}"
-
-
-def _evidence(source: str, workload: Workload) -> list[Evidence]:
-    """What a source says of a workload, and what its environment says for itself."""
-    said = Evidence(
-        source=source,
-        kind=workload.kind,
-        name=workload.name,
-        labels=workload.labels,
-        environ=workload.environ,
-        image=workload.image,
-        namespace=workload.namespace,
-        user=workload.user,
-    )
-    return [replace(said, source=ENVIRONMENT, labels={}), said] if workload.environ else [said]
+def _name(name: str, identifier: str) -> str:
+    """A workload's name for the books; by its id, a container's in short, where it has none."""
+    short = identifier[:12] if _HASH.fullmatch(identifier) else identifier
+    return unique(name.strip() or short)
 
 
 def _namesake(catalogue: Catalogue, workload: Workload) -> Workload | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from hashlib import sha256
 
 MAX_LABEL = 128
 """Characters of a label value."""
@@ -23,6 +24,16 @@ def clean(value: str) -> str:
     if not text.isprintable():
         raise LabelError("holds characters that do not print")
     return text
+
+
+def unique(value: str) -> str:
+    """The value as `clean` has it, or what can stand for it and for no other."""
+    try:
+        return clean(value)
+    except LabelError:
+        digest = sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        kept = "".join(c if c.isprintable() else "?" for c in value[:MAX_LABEL])
+        return clean(unicodedata.normalize("NFC", kept)[: MAX_LABEL - 9] + f"~{digest}")
 
 
 def shown(value: str, longest: int = 64) -> str:

@@ -118,6 +118,16 @@ class Rules:
         """The environment variables that rules read; no other is of interest."""
         return frozenset(ref.name for ref in self._used if ref.kind == "env")
 
+    def own_values(self) -> frozenset[tuple[str, str]]:
+        """Values that rules write out themselves, with the field that each is for."""
+        return frozenset(
+            (field, value)
+            for rule in self.rules
+            for field, templates in rule.fields.items()
+            for template in templates
+            if (value := template.literal) is not None
+        )
+
     @property
     def wants_command(self) -> bool:
         """Whether any rule looks at command lines."""

@@ -56,6 +56,13 @@ class Template:
         """The facts it needs."""
         return tuple(part for part in self.parts if isinstance(part, Reference))
 
+    @property
+    def literal(self) -> str | None:
+        """The value, if it is mere text; None if it refers to something."""
+        if self.references:
+            return None
+        return clean("".join(part for part in self.parts if isinstance(part, str)))
+
     def fill(self, lookup: Lookup) -> str | None:
         """The value, None if evidence lacks one of the facts."""
         texts = []

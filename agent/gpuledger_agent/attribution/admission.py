@@ -1,0 +1,72 @@
+"""Which values of an owner's fields may stand in the books, whoever says them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+
+from gpuledger_agent.attribution.cardinality import Cardinality
+from gpuledger_agent.attribution.labels import LabelError, clean
+from gpuledger_agent.attribution.rules import FIELDS, Named, Rules
+from gpuledger_agent.log import Once
+from gpuledger_agent.records import Owner
+
+log = logging.getLogger(__name__)
+
+UNATTRIBUTED = "unattributed"
+
+
+class Admission:
+    """Takes values that print and are not too many. Used by one thread.
+
+    `refused` counts those that cannot stand in the books. What the operator wrote, into rules or as
+    the `static` owner, is taken however many values strangers have made up.
+    """
+
+    def __init__(self, rules: Rules, static: Owner) -> None:
+        self._cardinality = Cardinality()
+        self._ours = rules.own_values() | {(fact, getattr(static, fact)) for fact in FIELDS}
+        self._once = Once(log)
+        self.refused = 0
+
+    @property
+    def excess(self) -> int:
+        """Values that could have stood there, but for the limit of distinct ones."""
+        return self._cardinality.refused
+
+    def accept(self, fact: str, value: str, whose: str) -> str | None:
+        """The value as it goes into the books, None if it cannot.
+
+        `whose` value it is, a workload's or a user's, says against whom it counts.
+        """
+        try:
+            text = clean(value)
+            if fact == "team" and text.casefold() == UNATTRIBUTED:
+                raise LabelError("is what the books call nobody")
+        except LabelError as error:
+            self.refused += 1
+            self._once.warning(
+                ("label", fact, whose),
+                "event=label_refused field=%s whose=%r reason=%r further ones are only counted",
+                *(fact, whose, str(error)),
+            )
+            return None
+        if not text or self._admit(fact, text, whose):
+            return text or None
+        self._once.warning(
+            ("excess", fact),
+            "event=labels_excess field=%s whose=%r its new values are booked as not named",
+            *(fact, whose),
+        )
+        return None
+
+    def still_used(self, named: Mapping[str, Named], whose: str) -> None:
+        """Keep the place of values that are in use."""
+        for fact, one in named.items():
+            self._admit(fact, one.value, whose)
+
+    def _admit(self, fact: str, value: str, whose: str) -> bool:
+        return (fact, value) in self._ours or self._cardinality.admit(
+            fact, value, time.monotonic(), whose
+        )
