@@ -16,6 +16,7 @@ from gpuledger_agent.config import AgentConfig
 from gpuledger_agent.daemon import make_attributor, make_processes
 from gpuledger_agent.devices.base import DeviceError, DeviceLayer, GpuInfo, Reading, SmSource
 from gpuledger_agent.driver import REMEDIES
+from gpuledger_agent.pipeline import UserNames
 from gpuledger_agent.processes import ProcessFacts
 from gpuledger_agent.stream import reason
 
@@ -44,8 +45,9 @@ def checks(config: AgentConfig, layer: DeviceLayer) -> Iterator[Check]:
     attributor.settle()
     yield from sources(attributor)
     yield from _processes(facts)
+    names = UserNames()
     for one in facts:
-        yield owner(one, attributor)
+        yield owner(one, "" if one.uid is None else names(one.uid), attributor)
     yield from granted(attributor, gpus)
     attributor.stop()
     layer.close()

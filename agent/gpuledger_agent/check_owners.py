@@ -35,9 +35,9 @@ def sources(attributor: Attributor) -> Iterator[Check]:
             )
 
 
-def owner(facts: ProcessFacts, attributor: Attributor) -> Check:
+def owner(facts: ProcessFacts, user: str, attributor: Attributor) -> Check:
     """The owner of a process, and which rules named it or what there was to go by."""
-    found = attributor.process(facts, "" if facts.uid is None else str(facts.uid))
+    found = attributor.process(facts, user)
     return _owner(f"pid {facts.key.pid} {facts.name}".rstrip(), found)
 
 

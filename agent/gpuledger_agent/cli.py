@@ -19,6 +19,7 @@ from gpuledger_agent.devices.nvml import NvmlLayer
 from gpuledger_agent.options import Refused, load_file, settings
 from gpuledger_agent.sample import as_json, as_table, take_sample
 from gpuledger_agent.spool import SpoolError
+from gpuledger_agent.text import one_line
 
 _MARKS = {Verdict.OK: "ok  ", Verdict.WARN: "warn", Verdict.FAIL: "FAIL"}
 
@@ -76,9 +77,9 @@ def check(context: click.Context, config: AgentConfig, log_level: str, form: str
         failed |= result.verdict is Verdict.FAIL
         found.append(result)
         if form == "text":
-            click.echo(f"{_MARKS[result.verdict]}  {result.subject}: {result.text}")
+            click.echo(one_line(f"{_MARKS[result.verdict]}  {result.subject}: {result.text}"))
             if result.remedy:
-                click.echo(f"      -> {result.remedy}")
+                click.echo(one_line(f"      -> {result.remedy}"))
     if form == "json":
         click.echo(as_json([result.as_dict() for result in found]))
     context.exit(int(failed))

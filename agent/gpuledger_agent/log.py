@@ -8,6 +8,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Hashable
 
+from gpuledger_agent.text import one_line
+
 REMEMBERED = 1024
 """Faults that `Once` remembers at most, so that hostile input cannot make it grow."""
 
@@ -21,10 +23,7 @@ class _OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         record.levelname = record.levelname.lower()
-        line = super().format(record)
-        if line.isprintable():
-            return line
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+        return one_line(super().format(record))
 
 
 def configure(level: str) -> None:

@@ -21,6 +21,7 @@ from gpuledger_agent.encode import OwnedGpu, OwnedGrant, OwnedProcess
 from gpuledger_agent.pipeline import Pipeline, UserNames
 from gpuledger_agent.records import GpuUse, Owner
 from gpuledger_agent.spool import Spool
+from gpuledger_agent.text import one_line
 from gpuledger_agent.watch import GpuWatch
 from gpuledger_agent.worker import GpuWorker
 
@@ -183,7 +184,7 @@ def _headline(owned: OwnedGpu) -> str:
         parts.append(f"{use.power_w_mean} W")
     if use.xid:
         parts.append(f"Xid {use.xid}")
-    return "  ".join(parts)
+    return one_line("  ".join(parts))
 
 
 def _busy(owned: OwnedGpu) -> str:
@@ -200,13 +201,14 @@ def _processes(owned: OwnedGpu) -> str:
         for grant in owned.grants
         if grant.unheld_ms
     ]
-    return "\n".join([_process_table(owned), *idle])
+    return "\n".join([_process_table(owned), *map(one_line, idle)])
 
 
 def _process_table(owned: OwnedGpu) -> str:
     if not owned.processes:
         return "  no processes"
-    lines = [_PROCESS_COLUMNS, *(_process_line(row, owned.use) for row in owned.processes)]
+    cells = (map(one_line, _process_line(row, owned.use)) for row in owned.processes)
+    lines = [_PROCESS_COLUMNS, *map(tuple, cells)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = (
         "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 from hashlib import sha256
 
+from gpuledger_agent.text import one_line
+
 MAX_LABEL = 128
 """Characters of a label value."""
 
@@ -38,7 +40,4 @@ def unique(value: str) -> str:
 
 def shown(value: str, longest: int = 64) -> str:
     """A stranger's text on a line for people: cut, and what does not print escaped."""
-    text = value if len(value) <= longest else value[:longest] + "..."
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return one_line(value if len(value) <= longest else value[:longest] + "...")
