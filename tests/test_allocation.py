@@ -104,3 +104,27 @@ def test_grants_when_any_then_parts_add_up_and_never_exceed_the_gpu(
     for part in parts:
         assert 0 <= part.unheld_ms <= part.granted_ms
         assert 0 < part.share_milli <= 1000
+
+
+@given(
+    st.lists(
+        st.builds(
+            Claim,
+            who=st.integers(0, 3),
+            share=st.sampled_from([0.25, 0.5, 1.0]),
+            since=st.integers(START - 3, END + 3),
+            until=st.integers(START - 3, END + 3) | st.just(FOREVER),
+        ),
+        max_size=12,
+    )
+)
+def test_grants_when_they_come_and_go_then_each_second_is_divided_among_who_is_there(
+    claims: list[Claim[int]],
+) -> None:
+    seconds = dict.fromkeys((claim.who for claim in claims), 0.0)
+    for second in range(START, END):
+        there = [claim for claim in claims if claim.since <= second < claim.until]
+        for claim in there:
+            seconds[claim.who] += claim.share / max(sum(one.share for one in there), 1)
+    for part in allot(window(), claims):
+        assert part.granted_ms == pytest.approx(1000 * seconds[part.who], abs=1)

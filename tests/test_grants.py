@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuledger_agent.attribution.grants import MAX_NAME, MAX_NAMES, Grant, resolve
+from gpuledger_agent.attribution.base import Kind, Workload
+from gpuledger_agent.attribution.grants import MAX_NAME, MAX_NAMES, Grant, Resolver, resolve
 from gpuledger_agent.devices.base import GpuInfo
 from gpuledger_agent.devices.nvml import NvmlLayer
 from tests.nvml_standin.world import Standin
@@ -243,3 +244,30 @@ def test_grants_when_more_names_are_given_then_none_is_lost(
     fewer, all_of_them = resolve(some, gpus), resolve(some + more, gpus)
     assert {grant.gpu for grant in fewer[0]} <= {grant.gpu for grant in all_of_them[0]}
     assert set(fewer[1]) <= set(all_of_them[1])
+
+
+def granted(*devices: str, share: float = 1.0) -> Workload:
+    return Workload(Kind.CONTAINER, "a" * 64, "x", devices=devices, share=share)
+
+
+def test_grants_of_many_when_nothing_changed_then_they_are_not_worked_out_again() -> None:
+    """A thousand containers can each name a thousand GPUs, in every window."""
+    resolver, gpus = Resolver(), [ONE]
+    one, half = granted("0", "nothing"), granted("0", share=0.5)
+    first = resolver.resolve([one, half, one], gpus)
+    assert first == [resolve(w.devices, gpus, w.share) for w in (one, half, one)]
+    again = resolver.resolve([half, one], [ONE])
+    assert [again[0] is first[1], again[1] is first[0]] == [True, True]
+
+
+def test_grants_of_many_when_the_gpus_change_then_they_are_worked_out_again() -> None:
+    resolver = Resolver()
+    assert resolver.resolve([granted("0")], [])[0][0] == []
+    assert resolver.resolve([granted("0")], [ONE])[0][0] == [Grant(ONE.uuid, 1.0)]
+
+
+def test_grants_of_many_when_a_workload_ended_then_it_is_forgotten() -> None:
+    resolver = Resolver()
+    first = resolver.resolve([granted("0")], [ONE])
+    assert resolver.resolve([], [ONE]) == []
+    assert resolver.resolve([granted("0")], [ONE])[0] is not first[0]

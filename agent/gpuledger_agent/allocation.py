@@ -6,9 +6,8 @@ moment; what nobody was granted stays unallocated; integers add up exactly.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Generic, TypeVar
 
 from gpuledger_agent.records import GpuUse
@@ -64,14 +63,26 @@ def allot(use: GpuUse, claims: Sequence[Claim[Who]]) -> tuple[Allotted[Who], ...
 
 def _weights(claims: Sequence[Claim[Who]], start: float, end: float) -> dict[Who, float]:
     """Seconds of the GPU between two moments that fall to each; together at most all of them."""
-    edges = sorted(
-        {start, end, *(min(max(at, start), end) for c in claims for at in (c.since, c.until))}
-    )
-    weights: dict[Who, float] = {}
-    for low, high in pairwise(edges):
-        present = [c for c in claims if c.since <= low and c.until >= high]
-        crowd = max(sum(c.share for c in present), 1.0)
-        for claim in present:
-            weight = (high - low) * claim.share / crowd
-            weights[claim.who] = weights.get(claim.who, 0.0) + weight
+    clipped = [(c, max(c.since, start), min(c.until, end)) for c in claims]
+    held = [(claim, since, until) for claim, since, until in clipped if since < until]
+    comes = [(since, claim.share) for claim, since, _ in held]
+    goes = [(until, -claim.share) for claim, _, until in held]
+    per_share = _seconds_per_share(comes + goes)
+    weights = {claim.who: 0.0 for claim in claims}
+    for claim, since, until in held:
+        weights[claim.who] += claim.share * (per_share[until] - per_share[since])
     return weights
+
+
+def _seconds_per_share(changes: Iterable[tuple[float, float]]) -> dict[float, float]:
+    """For each moment of a change of what is claimed: what one share had until then, in seconds.
+
+    Where more is claimed than there is, each share is worth less.
+    """
+    had: dict[float, float] = {}
+    before = claimed = total = 0.0
+    for at, change in sorted(changes):
+        total += (at - before) / max(claimed, 1.0) if had else 0.0
+        had[at] = total
+        before, claimed = at, claimed + change
+    return had

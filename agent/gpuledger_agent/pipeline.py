@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pwd
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,10 +11,11 @@ from gpuledger_agent.allocation import Claim, allot
 from gpuledger_agent.attribution.attributor import Attribution, Attributor
 from gpuledger_agent.attribution.base import Kind
 from gpuledger_agent.attribution.catalogue import Granted
-from gpuledger_agent.attribution.grants import resolve
+from gpuledger_agent.attribution.grants import Resolver
 from gpuledger_agent.devices.base import GpuInfo
 from gpuledger_agent.encode import OwnedGpu, OwnedGrant, OwnedProcess, batches
 from gpuledger_agent.meter import UNEXPLAINED
+from gpuledger_agent.patience import Patience, StuckError
 from gpuledger_agent.processes import ProcessTable
 from gpuledger_agent.records import GpuUse, HealthRow, Owner, ProcessUse
 from gpuledger_agent.spool import Spool
@@ -21,6 +23,9 @@ from gpuledger_agent.spool import Spool
 KEEP_FACTS_S = 120
 """How long facts of a process outlive its last sight; its last window closes well before. GPUs
 likewise: grants of one that fell silent are not unknown at once."""
+
+USERS = 4_096
+"""Names of users that are remembered; containers can have any uid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class Pipeline:
         self._host_pool = host_pool
         self._user_name = user_name
         self._gpus: dict[str, tuple[GpuInfo, int]] = {}
+        self._resolver = Resolver()
         self.processes = 0
         self.unattributed = 0
         self.grants = 0
@@ -109,8 +115,8 @@ class Pipeline:
         holders: dict[_Holder, Attribution] = {}
         claims: dict[str, list[Claim[_Holder]]] = {}
         unresolved = 0
-        for granted in all_granted:
-            grants, unknown = resolve(granted.workload.devices, gpus, granted.workload.share)
+        resolved = self._resolver.resolve([granted.workload for granted in all_granted], gpus)
+        for granted, (grants, unknown) in zip(all_granted, resolved, strict=True):
             unresolved += len(unknown)
             found = self._attributor.grant(granted)
             holder = _Holder(found.kind, found.workload, granted.source)
@@ -152,19 +158,34 @@ class Pipeline:
         )
 
 
-class UserNames:
-    """Names of uids, each looked up once; the number itself where nobody knows a name."""
+def user_name(uid: int) -> str:
+    """Name of a user; the number itself where nobody knows one."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
-    def __init__(self) -> None:
-        self._names: dict[int, str] = {}
+
+class UserNames:
+    """Names of uids, each looked up once. Used by one thread.
+
+    A directory service that is slow costs a moment, and numbers for names until it answers.
+    """
+
+    def __init__(self, look_up: Callable[[int], str] = user_name) -> None:
+        self._look_up = look_up
+        self._patience = Patience()
+        self._names: OrderedDict[int, str] = OrderedDict()
 
     def __call__(self, uid: int) -> str:
         """Name of the user with this uid."""
         name = self._names.get(uid)
         if name is None:
             try:
-                name = pwd.getpwuid(uid).pw_name
-            except KeyError:
-                name = str(uid)
+                name = self._patience.ask("names", lambda: self._look_up(uid))
+            except StuckError:
+                return str(uid)
             self._names[uid] = name
+            if len(self._names) > USERS:
+                self._names.popitem(last=False)
         return name

@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from gpuledger_agent.attribution.base import Workload
 from gpuledger_agent.devices.base import GpuInfo
 
 MAX_NAMES = 4_096
@@ -62,6 +63,27 @@ def resolve(
             times.update(found)
     grants = [Grant(uuid, min(times[uuid] * part, 1.0)) for uuid in host.uuids if times[uuid]]
     return grants, sorted(unknown)
+
+
+class Resolver:
+    """`resolve` for all workloads at once, and only for what is new. Used by one thread."""
+
+    def __init__(self) -> None:
+        self._gpus: Sequence[GpuInfo] = ()
+        self._known: dict[tuple[tuple[str, ...], float], tuple[list[Grant], list[str]]] = {}
+
+    def resolve(
+        self, workloads: Sequence[Workload], gpus: Sequence[GpuInfo]
+    ) -> list[tuple[list[Grant], list[str]]]:
+        """Grants and unknown names of each workload."""
+        known = self._known if gpus == self._gpus else {}
+        wanted = [(workload.devices, workload.share) for workload in workloads]
+        self._known = {
+            (devices, share): known.get((devices, share)) or resolve(devices, gpus, share)
+            for devices, share in wanted
+        }
+        self._gpus = gpus
+        return [self._known[one] for one in wanted]
 
 
 def _names(devices: Iterable[str]) -> Iterator[str]:
