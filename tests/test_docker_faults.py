@@ -196,8 +196,6 @@ def test_workloads_when_the_list_is_not_found_fails(source: DockerSource) -> Non
         WorkloadRef(Kind.CONTAINER, "../../images/json"),
         WorkloadRef(Kind.CONTAINER, ONE + "\n"),
         WorkloadRef(Kind.CONTAINER, ""),
-        WorkloadRef(Kind.CONTAINER, ONE, "containerd"),
-        WorkloadRef(Kind.SLURM_JOB, ONE),
     ],
 )
 def test_workload_when_the_reference_cannot_be_ours_asks_nobody(

@@ -32,16 +32,6 @@ from gpuledger_agent.attribution.unix_grpc import CallError, Deadline, UnixServi
 from gpuledger_proto.kubernetes import cri_pb2 as cri
 from gpuledger_proto.kubernetes.cri_pb2_grpc import RuntimeServiceStub
 
-DEFAULT_SOCKETS = (
-    Path("/run/containerd/containerd.sock"),
-    Path("/run/crio/crio.sock"),
-    Path("/run/k3s/containerd/containerd.sock"),
-    Path("/run/k0s/containerd.sock"),
-    Path("/var/snap/microk8s/common/run/containerd.sock"),
-    Path("/run/cri-dockerd.sock"),
-)
-"""Where runtimes listen unless told otherwise; RKE2 does as K3s."""
-
 STATUS_S = QUERY_S / 4
 """How long the status of one container among all may take."""
 

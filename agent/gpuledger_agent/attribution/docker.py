@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import stat
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -20,18 +19,7 @@ from gpuledger_agent.attribution.docker_api import Engine, is_id
 from gpuledger_agent.attribution.docker_container import SANDBOX_ID, describe
 from gpuledger_agent.log import Once
 
-DEFAULT_SOCKETS = (Path("/run/docker.sock"), Path("/run/podman/podman.sock"))
-"""Where Docker and Podman listen unless told otherwise, for containers of root."""
-
-RUNTIMES = frozenset({"", "docker", "podman"})
-"""Runtimes of references that may be ours; behind either name may be the other's socket."""
-
 log = logging.getLogger(__name__)
-
-
-def trusted(path: Path) -> bool:
-    """Whether a socket belongs to root: a user's own could lie about other people's containers."""
-    return _owner(path) == 0
 
 
 class DockerSource:
@@ -56,7 +44,7 @@ class DockerSource:
 
     def present(self) -> bool:
         """Whether the socket is there."""
-        return _owner(self._socket) is not None
+        return self._socket.is_socket()
 
     def workloads(self) -> Sequence[Workload]:
         """The running containers. One that cannot be inspected now is left out until it can."""
@@ -70,8 +58,6 @@ class DockerSource:
 
     def workload(self, ref: WorkloadRef) -> Workload | None:
         """A container, also one that ended and was not removed yet."""
-        if ref.kind not in (Kind.CONTAINER, Kind.POD) or ref.runtime not in RUNTIMES:
-            return None
         if ref.id in self._known or not is_id(ref.id):
             return self._known.get(ref.id)
         with Engine(self._socket) as engine:
@@ -128,15 +114,6 @@ class DockerSource:
                 return dict(container.labels)
             pod = describe(sandbox, inspected, self._wants)
         return dict(islice({**pod.labels, **container.labels}.items(), MAX_LABELS))
-
-
-def _owner(path: Path) -> int | None:
-    """User id of a socket's owner, None if it is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_uid if stat.S_ISSOCK(status.st_mode) else None
 
 
 def _renamed(known: Workload, name: str) -> Workload:

@@ -30,8 +30,6 @@ from gpuledger_agent.attribution.unix_grpc import CallError, Deadline, UnixServi
 from gpuledger_proto.kubernetes import podresources_pb2 as kubelet
 from gpuledger_proto.kubernetes.podresources_pb2_grpc import PodResourcesListerStub
 
-DEFAULT_SOCKET = Path("/var/lib/kubelet/pod-resources/kubelet.sock")
-
 RESOURCES = "nvidia.com/"
 """How the names of resources begin that are GPUs, whole, shared or parts."""
 
@@ -51,7 +49,7 @@ class KubeletSource:
 
     name = "kubelet"
 
-    def __init__(self, socket: Path = DEFAULT_SOCKET) -> None:
+    def __init__(self, socket: Path) -> None:
         self._service = UnixService(socket, PodResourcesListerStub)
 
     def present(self) -> bool:

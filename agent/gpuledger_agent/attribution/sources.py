@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,10 +40,12 @@ SOCKETS = {
     ),
     "cri": SocketSource(
         (
-            "/run/containerd/containerd.sock",
             "/run/crio/crio.sock",
-            "/run/k3s/containerd/containerd.sock",
+            "/run/k3s/containerd/containerd.sock",  # RKE2's too
+            "/run/k0s/containerd.sock",
+            "/var/snap/microk8s/common/run/containerd.sock",
             "/run/cri-dockerd.sock",
+            "/run/containerd/containerd.sock",  # last: wherever Docker is, there is this as well
         ),
         lambda path, wants: CriSource(path, wants, devices=True),
         lambda ref: ref.kind is Kind.POD,
@@ -55,6 +58,41 @@ SOCKETS = {
 }
 
 
+NOBODY = -1
+"""Whose a socket is that was never there. No user has this uid."""
+
+
+class _Place:
+    """Where a source's socket is: `given` by the operator, else a usual place where root made it.
+
+    `user` can say there what he likes, and is heard on his own workloads only; None: root.
+    """
+
+    def __init__(self, source: SocketSource, given: Path | None, wants: Wants) -> None:
+        self._source = source
+        self._given = given
+        self._wants = wants
+        self.user = None if given is None else NOBODY
+
+    def detect(self) -> Source | None:
+        """The source, if it is there. Also finds out whose it is; that does not change."""
+        if self._given is None:
+            paths = (path for path in map(Path, self._source.usual) if _owner(path) == 0)
+            return next((self._source.make(path, self._wants) for path in paths), None)
+        if _owner(self._given) is None:
+            return None
+        self.user = _user_of(self._given)
+        return self._source.make(self._given, self._wants)
+
+    def knows(self, ref: WorkloadRef) -> bool:
+        """Whether the source can know this workload, and is to be believed."""
+        return self._source.knows(ref) and ref.user == self.user
+
+    def speaks_for_host(self) -> bool:
+        """Whether its grants count: root's do, and those of who runs the agent."""
+        return self.user in (None, os.geteuid())
+
+
 def catalogues(
     names: Sequence[str],
     sockets: Mapping[str, Path],
@@ -65,54 +103,38 @@ def catalogues(
     made = []
     for name in names:
         if name in SOCKETS:
-            source = SOCKETS[name]
-            given = sockets.get(name)
-            detect = _socket_detector(source, given, wants)
-            made.append(Catalogue(name, detect, wall, _same_user(source, given)))
+            place = _Place(SOCKETS[name], sockets.get(name), wants)
+            made.append(Catalogue(name, place.detect, wall, place.knows, place.speaks_for_host))
         elif name == "slurm":
             made.append(Catalogue(name, lambda: _slurm(wants), wall, _is_job))
     return made
 
 
-def _socket_detector(
-    source: SocketSource, given: Path | None, wants: Wants
-) -> Callable[[], Source | None]:
-    def detect() -> Source | None:
-        if given is not None:
-            return source.make(given, wants) if given.is_socket() else None
-        paths = filter(_roots, map(Path, source.usual))
-        return next((source.make(path, wants) for path in paths), None)
-
-    return detect
-
-
-def _same_user(source: SocketSource, given: Path | None) -> Callable[[WorkloadRef], bool]:
-    """A user's runtime speaks for what lies below that user's own manager, root's for the rest."""
-
-    def knows(ref: WorkloadRef) -> bool:
-        return source.knows(ref) and ref.user == _user_of(given)
-
-    return knows
-
-
-def _user_of(socket: Path | None) -> int | None:
+def _owner(path: Path) -> int | None:
+    """User id of a socket's owner, None if there is none."""
     try:
-        return (socket.stat().st_uid or None) if socket else None
+        found = path.stat()
     except OSError:
         return None
+    return found.st_uid if stat.S_ISSOCK(found.st_mode) else None
+
+
+def _user_of(path: Path) -> int | None:
+    """The user who can put there what he likes, None if only root can.
+
+    It is not enough to look at the socket: in his own directory he can replace it by a link to
+    root's, or take it away, just when somebody looks.
+    """
+    path, real = path.absolute(), path.resolve()
+    try:
+        owners = [one.lstat().st_uid for one in (path, *path.parents, real, *real.parents)]
+    except OSError:
+        return NOBODY
+    return next((uid for uid in owners if uid), None)
 
 
 def _is_job(ref: WorkloadRef) -> bool:
     return ref.kind is Kind.SLURM_JOB and ref.user is None
-
-
-def _roots(path: Path) -> bool:
-    """Whether this is a socket of root's: a user's own could lie about others' workloads."""
-    try:
-        found = path.stat()
-    except OSError:
-        return False
-    return stat.S_ISSOCK(found.st_mode) and found.st_uid == 0
 
 
 def _slurm(wants: Wants) -> Source | None:
