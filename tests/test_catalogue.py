@@ -6,12 +6,13 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
 
 from gpuledger_agent.attribution import catalogue as module
+from gpuledger_agent.attribution import remembered
 from gpuledger_agent.attribution.base import Kind, SourceError, Workload, WorkloadRef
 from gpuledger_agent.attribution.catalogue import Catalogue
 from tests.waiting import wait_until
@@ -33,6 +34,7 @@ class Scripted:
         self.in_flight = 0
         self.most_in_flight = 0
         self.closed = 0
+        self.unreadable: set[str] = set()
 
     def present(self) -> bool:
         return self.there
@@ -43,6 +45,8 @@ class Scripted:
 
     def workload(self, ref: WorkloadRef) -> Workload | None:
         with self._query(ref.id):
+            if ref.id in self.unreadable:
+                raise SourceError("took longer than 2 seconds")
             known = (*self.running, *self.ended)
             return next((w for w in known if w.id == ref.id), None)
 
@@ -79,8 +83,15 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def kept(source: Scripted) -> Iterator[Catalogue]:
-    catalogue = Catalogue("scripted", lambda: source if source.there else None, time.time)
+def kept(
+    source: Scripted, wall: Callable[[], float] = time.time, *, speaks_for_host: bool = True
+) -> Iterator[Catalogue]:
+    catalogue = Catalogue(
+        "scripted",
+        lambda: source if source.there else None,
+        wall,
+        speaks_for_host=lambda: speaks_for_host,
+    )
     catalogue.start()
     try:
         catalogue.settle(time.monotonic() + 10)
@@ -136,7 +147,9 @@ def test_workload_when_it_ended_then_it_is_remembered_and_its_grant_has_an_end()
         assert granted.since <= time.time()
         source.running = []
         wait_until(lambda: catalogue.granted()[0].until < math.inf)
-        assert catalogue.granted()[0].until >= granted.since
+        [ended] = catalogue.granted()
+        assert granted.since == pytest.approx(ended.since, abs=0.1)
+        assert ended.since <= ended.until <= time.time()
         assert catalogue.find(ref()) is not None
 
 
@@ -217,9 +230,14 @@ def test_source_when_it_hangs_then_finding_and_settling_do_not() -> None:
     assert source.most_in_flight == 1
 
 
+def few_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    for one in (module, remembered):
+        monkeypatch.setattr(one, "MAX_WORKLOADS", 16)
+
+
 @pytest.mark.usefixtures("quick")
 def test_memory_when_workloads_come_and_go_then_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_WORKLOADS", 16)
+    few_fit(monkeypatch)
     source = Scripted()
     with kept(source) as catalogue:
         for generation in range(20):
@@ -227,3 +245,104 @@ def test_memory_when_workloads_come_and_go_then_bounded(monkeypatch: pytest.Monk
             seen = source.asked.count("list")
             wait_until(lambda seen=seen: source.asked.count("list") > seen + 1)
             assert len(catalogue.granted()) <= 32
+
+
+@pytest.mark.usefixtures("quick")
+def test_memory_when_ended_ones_are_looked_up_without_end_then_bounded_and_the_running_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few_fit(monkeypatch)
+    source = Scripted(*(box(n, devices=("0",)) for n in range(16)))
+    with kept(source) as catalogue:
+        begun = catalogue.granted()[0].since
+        source.ended = [box(100 + n, devices=("0",)) for n in range(100)]
+        for one in source.ended:
+            catalogue.find(WorkloadRef(Kind.CONTAINER, one.id))
+            catalogue.settle(time.monotonic() + 10)
+            assert len(catalogue.granted()) <= 32
+            seen = source.asked.count("list")
+            wait_until(lambda seen=seen: source.asked.count("list") > seen)
+        running = [granted for granted in catalogue.granted() if granted.until == math.inf]
+        assert len(running) == 16
+        assert running[0].since == pytest.approx(begun, abs=0.01)
+
+
+def test_workload_when_it_cannot_be_read_then_the_source_is_up_and_others_are_found(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Docker locks a container that hangs: it must not hide all others."""
+    source = Scripted(box(devices=("0",)))
+    source.ended = [box(2), box(3)]
+    source.unreadable = {box(2).id}
+    with kept(source) as catalogue:
+        for _ in range(3):
+            assert catalogue.find(ref(2)) is None
+            catalogue.settle(time.monotonic() + 10)
+        assert catalogue.find(ref(3)) is None
+        catalogue.settle(time.monotonic() + 10)
+        assert catalogue.find(ref(3)) == box(3)
+        assert (catalogue.state.up, catalogue.state.failures) == (True, 1)
+    assert source.asked.count(box(2).id) == 1
+    [line] = [r.getMessage() for r in caplog.records if r.name == module.__name__]
+    assert line.startswith("event=workload_unread source=scripted id=")
+
+
+@pytest.mark.usefixtures("quick")
+def test_list_when_many_are_to_be_looked_up_then_it_is_not_put_off() -> None:
+    """Grants that are not confirmed in time are over, whoever asks for thousands of others."""
+    source = Scripted(box())
+    with kept(source) as catalogue:
+        source.block.clear()
+        catalogue.find(ref(1000))
+        wait_until(lambda: source.in_flight > 0)
+        for number in range(2, 60):
+            catalogue.find(ref(number))
+        passed = time.monotonic() + 2 * module.REFRESH_S
+        wait_until(lambda: time.monotonic() > passed)
+        asked = len(source.asked)
+        source.block.set()
+        wait_until(lambda: len(source.asked) >= asked + 40)
+    assert "list" in source.asked[asked : asked + 2]
+
+
+@pytest.mark.usefixtures("quick")
+def test_source_when_a_query_never_ends_then_not_up_nobody_waits_and_one_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "STALE_S", 0.1)
+    source = Scripted(box(devices=("0",)))
+    with caplog.at_level(logging.INFO), kept(source) as catalogue:
+        source.block.clear()
+        catalogue.find(ref(2))
+        wait_until(lambda: not catalogue.state.up)
+        assert catalogue.state.reason == "has not answered for 0.1 seconds"
+        for _ in range(3):
+            catalogue.settle(time.monotonic() + 3600)
+        assert catalogue.find(ref()) == box(devices=("0",))
+        source.block.set()
+        wait_until(lambda: catalogue.state.up)
+        catalogue.settle(time.monotonic() + 10)
+    lines = [r.getMessage() for r in caplog.records if r.name == module.__name__]
+    assert lines == [
+        "event=source_hangs source=scripted",
+        "event=source_hangs_no_more source=scripted",
+    ]
+
+
+@pytest.mark.parametrize("step", [-3_600.0, 3_600.0])
+def test_grant_when_the_clock_is_set_then_it_has_begun_by_the_new_time(step: float) -> None:
+    """Set back, it would begin in an hour, and be nobody's until then."""
+    offset = [0.0]
+    source = Scripted(box(devices=("0",)))
+    with kept(source, lambda: time.time() + offset[0]) as catalogue:
+        offset[0] = step
+        [granted] = catalogue.granted()
+        assert granted.since == pytest.approx(time.time() + step, abs=60)
+        assert granted.since <= time.time() + step
+
+
+def test_source_when_it_does_not_speak_for_the_host_then_it_grants_and_names_nothing() -> None:
+    with kept(Scripted(box(devices=("0",))), speaks_for_host=False) as catalogue:
+        assert catalogue.find(ref()) == box(devices=("0",))
+        assert catalogue.granted() == []
+        assert catalogue.named(Kind.CONTAINER, "box-1") is None

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpuledger_agent.attribution.base import (
     MAX_WORKLOADS,
@@ -21,6 +21,7 @@ from gpuledger_agent.attribution.base import (
     Workload,
     WorkloadRef,
 )
+from gpuledger_agent.attribution.remembered import Remembered
 from gpuledger_agent.log import Once
 
 log = logging.getLogger(__name__)
@@ -37,10 +38,14 @@ FORGET_S = 120.0
 UNKNOWN_S = 30.0
 """How long a source is not asked again for what it did not know."""
 
+UNREAD_S = 120.0
+"""How long it is not asked again for what it could not read: it may hang as long each time."""
+
 NEVER = -math.inf
 
 STALE_S = 2.5 * REFRESH_S
-"""A grant not confirmed for this long is over: nobody is accused on old news."""
+"""A grant not confirmed for this long is over: nobody is accused on old news. A source that has
+not answered for this long is not up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,7 @@ class Granted:
 
 @dataclass(slots=True)
 class SourceState:
-    """How a source fares. `present`: this host has it; `up`: its latest answer was one.
+    """How a source fares. `present`: this host has it; `up`: it listed its workloads lately.
 
     `reason` says why it is not up.
     """
@@ -68,21 +73,11 @@ class SourceState:
     reason: str = ""
 
 
-@dataclass(slots=True)
-class _Entry:
-    """`workload` None: the source does not know it. `seen` is wall time, `expires` monotonic."""
-
-    workload: Workload | None
-    since: float
-    seen: float
-    expires: float
-    running: bool
-
-
 class Catalogue:
     """The workloads of one source. `find`, `named` and `granted` never block.
 
-    At most one query is in flight. Memory is bounded by MAX_WORKLOADS, twice.
+    One query is in flight at a time: the list when it is due, else the next that is wanted. Memory
+    is bounded by MAX_WORKLOADS, twice.
     """
 
     def __init__(
@@ -91,23 +86,27 @@ class Catalogue:
         detect: Callable[[], Source | None],
         wall: Callable[[], float],
         knows: Callable[[WorkloadRef], bool] = lambda _: True,
+        speaks_for_host: Callable[[], bool] = lambda: True,
     ) -> None:
         """`detect` finds the source on this host, None while it has none; it must be cheap.
 
-        What the source cannot know is not asked for: `knows` tells.
+        What the source cannot know is not asked for: `knows` tells. One that does not speak for the
+        host grants nothing, and says nothing of what others know by name.
         """
         self.name = name
-        self._knows = knows
-        self.state = SourceState()
         self._detect = detect
-        self._source: Source | None = None
         self._wall = wall
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        self._names: dict[tuple[str, str], Workload] = {}
+        self._knows = knows
+        self._speaks_for_host = speaks_for_host
+        self._state = SourceState()
+        self._source: Source | None = None
+        self._remembered = Remembered()
         self._wanted: OrderedDict[str, WorkloadRef] = OrderedDict()
         self._changed = threading.Condition()
         self._stopped = False
-        self._listed_at = self._tried_at = NEVER
+        self._began: float | None = None
+        """When the query in flight began; None between queries."""
+        self._listed_at = self._tried_at = self._due = NEVER
         self._pause_s = REFRESH_S
         self._once = Once(log)
         self._thread = threading.Thread(target=self._run, name=f"source-{name}", daemon=True)
@@ -122,15 +121,24 @@ class Catalogue:
             self._stopped = True
             self._changed.notify_all()
 
+    @property
+    def state(self) -> SourceState:
+        """How the source fares now."""
+        if self._hangs():
+            return replace(
+                self._state, up=False, reason=f"has not answered for {STALE_S:g} seconds"
+            )
+        return self._state
+
     def find(self, ref: WorkloadRef) -> Workload | None:
         """What is known of a workload now. What is not known is asked for, soon."""
         if not self._knows(ref):
             return None
         key = _key(ref)
-        entry = self._entries.get(key)
-        if entry is not None and entry.expires > time.monotonic():
+        entry = self._remembered.get(key)
+        if entry is not None and entry.fresh():
             return entry.workload
-        if (self.state.up or self._tried_at == NEVER) and len(self._wanted) < MAX_WORKLOADS:
+        if (self._state.up or self._tried_at == NEVER) and len(self._wanted) < MAX_WORKLOADS:
             with self._changed:
                 self._wanted[key] = ref
                 self._changed.notify_all()
@@ -138,58 +146,74 @@ class Catalogue:
 
     def named(self, kind: str, name: str) -> Workload | None:
         """A workload by the name that another source knows it by."""
-        return self._names.get((kind, name))
+        return self._remembered.named(kind, name) if self._speaks_for_host() else None
 
     def granted(self) -> list[Granted]:
         """Workloads with GPUs, those that ended lately included."""
-        fresh = time.monotonic() - self._listed_at < STALE_S
-        with self._changed:
-            return [
-                Granted(
-                    self.name,
-                    entry.workload,
-                    entry.since,
-                    math.inf if fresh and entry.running else entry.seen,
-                )
-                for entry in self._entries.values()
-                if entry.workload is not None and entry.workload.devices
-            ]
+        if not self._speaks_for_host():
+            return []
+        now = time.monotonic()
+        fresh = now - self._listed_at < STALE_S
+        epoch = self._wall() - now  # of this moment, since the clock may have been set
+        return [
+            Granted(
+                self.name,
+                workload,
+                epoch + entry.since,
+                math.inf if fresh and entry.running else epoch + entry.seen,
+            )
+            for workload, entry in self._remembered.all()
+            if workload.devices
+        ]
 
     def settle(self, deadline: float) -> None:
         """Wait until the source was listed once and everything asked for is answered.
 
-        No longer than until `deadline`, by the monotonic clock.
+        No longer than until `deadline`, by the monotonic clock, and not for one that hangs.
         """
+        if self._hangs():
+            self._once.warning("hangs", "event=source_hangs source=%s", self.name)
+            return
+        self._once.over("hangs", "event=source_hangs_no_more source=%s", self.name)
         with self._changed:
             self._changed.wait_for(
                 lambda: self._stopped or (self._tried_at != NEVER and not self._wanted),
                 max(deadline - time.monotonic(), 0.0),
             )
 
+    def _hangs(self) -> bool:
+        """Whether the query in flight does not end, though sources see to it that each does."""
+        began = self._began
+        return began is not None and time.monotonic() - began > STALE_S
+
     def _run(self) -> None:
         while not self._stopped:
             self._round()
             with self._changed:
-                due = self._tried_at + self._pause_s
                 self._changed.wait_for(
-                    lambda: self._wanted or self._stopped, max(due - time.monotonic(), 0.0)
+                    lambda: self._wanted or self._stopped, max(self._due - time.monotonic(), 0.0)
                 )
         if self._source is not None:
             self._source.close()
 
     def _round(self) -> None:
-        """Whatever is due: list what runs, look up what is wanted."""
+        """One query: the list if it is due, else the next that is wanted."""
+        self._began = time.monotonic()
         try:
             source = self._present()
             if source is None:
                 self._give_up(REFRESH_S)
+            elif time.monotonic() >= self._due:
+                self._list(source)
             else:
-                self._ask(source)
+                self._look_up(source)
         except SourceError as error:
             self._fails(str(error))
         except Exception as error:  # a daemon reports what it did not foresee, and goes on
             log.exception("event=source_error source=%s", self.name)
             self._fails(repr(error))
+        finally:
+            self._began = None
 
     def _present(self) -> Source | None:
         if self._source is not None and not self._source.present():
@@ -197,70 +221,60 @@ class Catalogue:
             self._source = None
         if self._source is None:
             self._source = self._detect()
-        self.state.present = self._source is not None
+        self._state.present = self._source is not None
         return self._source
 
-    def _ask(self, source: Source) -> None:
-        if time.monotonic() - self._tried_at >= self._pause_s:
-            self._list(source)
-        for key, ref in list(self._wanted.items()):
-            self.state.queries += 1
-            self._keep(key, source.workload(ref), running=False)
-            with self._changed:
-                self._wanted.pop(key, None)
-                self._changed.notify_all()
-        self.state.up, self.state.reason = True, ""
-        self._once.over("fails", "event=source_answers_again source=%s", self.name)
-
     def _list(self, source: Source) -> None:
-        self.state.queries += 1
+        self._state.queries += 1
         listed = source.workloads()[:MAX_WORKLOADS]
         keys = set()
         for workload in listed:
             key = workload.id or f"{workload.kind} {workload.name} {workload.share}"
-            self._keep(key, workload, running=True)
+            self._keep(key, workload, FORGET_S, running=True)
             keys.add(key)
-            with self._changed:
-                self._wanted.pop(key, None)
-        self.state.workloads = len(listed)
-        self._forget(keys)
+        self._remembered.end_all_but(keys)
+        self._state.workloads = len(listed)
+        self._state.up, self._state.reason = True, ""
+        self._once.over("fails", "event=source_answers_again source=%s", self.name)
         with self._changed:
-            self._listed_at = self._tried_at = time.monotonic()
             self._pause_s = REFRESH_S
+            self._listed_at = self._tried_at = time.monotonic()
+            self._due = self._tried_at + REFRESH_S
             self._changed.notify_all()
 
-    def _keep(self, key: str, workload: Workload | None, *, running: bool) -> None:
-        now, wall = time.monotonic(), self._wall()
-        expires = now + (UNKNOWN_S if workload is None else FORGET_S)
+    def _look_up(self, source: Source) -> None:
         with self._changed:
-            entry = self._entries.get(key)
-            if entry is None or entry.workload is None:
-                self._entries[key] = _Entry(workload, wall, wall, expires, running)
-                return
-            entry.seen, entry.expires, entry.running = wall, expires, running
-            # The same object while it says the same: whoever caches by it need not compare.
-            if workload is not None and workload != entry.workload:
-                entry.workload = workload
+            key, ref = next(iter(self._wanted.items()), ("", None))
+        if ref is None:
+            return
+        self._state.queries += 1
+        try:
+            found = source.workload(ref)
+        except SourceError as error:
+            # This workload alone, as far as one knows: the list tells whether it is the source.
+            self._keep(key, None, UNREAD_S)
+            self._state.failures += 1
+            self._once.warning(
+                ("lookup", key),
+                "event=workload_unread source=%s id=%r reason=%r booked by what else is known",
+                *(self.name, key, str(error)),
+            )
+        else:
+            self._keep(key, found, UNKNOWN_S if found is None else FORGET_S)
 
-    def _forget(self, running: set[str]) -> None:
-        now = time.monotonic()
+    def _keep(
+        self, key: str, workload: Workload | None, for_s: float, *, running: bool = False
+    ) -> None:
+        self._remembered.keep(key, workload, for_s, running=running)
         with self._changed:
-            for key, entry in list(self._entries.items()):
-                entry.running = key in running
-                if entry.expires < now:
-                    del self._entries[key]
-            while len(self._entries) > 2 * MAX_WORKLOADS:
-                self._entries.popitem(last=False)
-            self._names = {
-                (entry.workload.kind, entry.workload.name): entry.workload
-                for entry in self._entries.values()
-                if entry.workload is not None
-            }
+            self._wanted.pop(key, None)
+            self._changed.notify_all()
 
     def _fails(self, reason: str) -> None:
-        self.state.failures += 1
-        self.state.reason = reason
-        self._give_up(min(2 * self._pause_s, BACKOFF_MAX_S))
+        self._state.failures += 1
+        self._state.reason = reason
+        self._pause_s = min(2 * self._pause_s, BACKOFF_MAX_S)
+        self._give_up(self._pause_s)
         self._once.warning(
             "fails",
             "event=source_fails source=%s reason=%r its workloads are booked without it",
@@ -269,10 +283,11 @@ class Catalogue:
 
     def _give_up(self, pause_s: float) -> None:
         """Let nobody wait for what cannot be had now."""
-        self.state.up = False
+        self._state.up = False
         with self._changed:
             self._wanted.clear()
-            self._tried_at, self._pause_s = time.monotonic(), pause_s
+            self._tried_at = time.monotonic()
+            self._due = self._tried_at + pause_s
             self._changed.notify_all()
 
 
