@@ -269,6 +269,20 @@ def test_grant_when_the_kubelet_gives_it_then_the_pods_labels_name_its_owner() -
     assert (found.kind, found.workload) == (Kind.POD, "ml/ranker-0")
 
 
+def test_grant_when_a_container_is_named_like_the_pods_then_only_the_pods_runtime_is_heard() -> (
+    None
+):
+    granted = Workload(Kind.POD, "", "ml/ranker-0", namespace="ml", devices=("GPU-1",))
+    forged = Workload(Kind.POD, BOX, "ml/ranker-0", {"team": "ads", "pool": "cheap"})
+    docker, kubelet = Known("docker", forged), Known("kubelet", granted)
+    with attributor(docker, Known("cri", pod(team="search")), kubelet) as who:
+        [one] = who.granted()
+        assert who.grant(one).owner == Owner(team="search", source="cri")
+    with attributor(docker, kubelet) as who:
+        [one] = who.granted()
+        assert who.grant(one).owner.team == "ads", "where Docker is the pods' runtime"
+
+
 def test_grant_when_kubelet_and_runtime_tell_of_a_pod_then_the_kubelets_word_counts() -> None:
     by_cri = Workload(Kind.POD, POD, "ml/ranker-0", devices=("all",))
     by_kubelet = Workload(Kind.POD, "", "ml/ranker-0", devices=("GPU-1",))

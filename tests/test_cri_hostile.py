@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from gpuledger_agent.attribution import cri as module
 from gpuledger_agent.attribution.base import (
-    MAX_LABELS,
     MAX_VALUE_BYTES,
     SourceError,
     Workload,
 )
 from gpuledger_agent.attribution.cri import CriSource
+from gpuledger_agent.attribution.labels import MAX_LABELS
 from gpuledger_proto.kubernetes import cri_pb2 as cri
 from tests.runtimes.scripted_cri import (
     CONTAINERS,
@@ -104,16 +104,27 @@ def test_labels_when_too_many_or_too_long_are_left_out(
     cri_server: ScriptedServer, cri_source: CriSource
 ) -> None:
     longest, too_long = b"x" * MAX_VALUE_BYTES, b"x" * (MAX_VALUE_BYTES + 1)
-    many = {f"k{n:04}": b"v" for n in range(MAX_LABELS)}
+    many = {f"k{n:04}": b"v" for n in range(MAX_LABELS - 1)}
     serve(
         cri_server,
         [a_container(labels={"fits": longest, "too-long": too_long, too_long.decode(): b""})],
-        [a_sandbox(labels=many, annotations={"annotation": b"last"})],
+        [a_sandbox(labels=many)],
+    )
+    assert only(cri_source).labels == {"fits": longest.decode()} | dict.fromkeys(many, "v")
+
+
+def test_labels_when_there_are_too_many_are_the_shortest(
+    cri_server: ScriptedServer, cri_source: CriSource
+) -> None:
+    many = {f"k{n:04}": b"v" for n in range(MAX_LABELS)}
+    serve(
+        cri_server,
+        [a_container(labels={"team": b"a", "manifest": b"x" * MAX_VALUE_BYTES})],
+        [a_sandbox(labels=many | {"team": b"b"})],
     )
     labels = only(cri_source).labels
-    assert len(labels) == MAX_LABELS
-    assert labels["fits"] == longest.decode()
-    assert labels.keys() == {"fits", *sorted(many)[: MAX_LABELS - 1]}
+    assert labels.keys() == {"team", *sorted(many)[: MAX_LABELS - 1]}
+    assert labels["team"] == "a"
 
 
 def test_environment_when_a_variable_is_too_long_is_read_without_it(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import json
 import os
 import socket
 import tempfile
@@ -16,7 +17,7 @@ import pytest
 
 from gpuledger_agent.attribution.base import Kind, SourceError, WorkloadRef
 from gpuledger_agent.attribution.docker import DockerSource
-from gpuledger_agent.attribution.unix_http import MAX_ANSWER_BYTES
+from gpuledger_agent.attribution.unix_http import CHUNK, MAX_ANSWER_BYTES
 from tests.runtimes.scripted_engine import VERSION, ScriptedEngine, raw_server, scripted_engine
 
 NOBODY = 65534
@@ -75,7 +76,7 @@ def test_workloads_when_the_socket_is_closed_to_us_names_the_group_to_join() -> 
             DockerSource(path, all_variables).workloads()
 
 
-@pytest.mark.parametrize("target", ["/_ping", "/containers/json", f"/containers/{ONE}/json"])
+@pytest.mark.parametrize("target", ["/_ping", "/containers/json"])
 def test_workloads_when_the_runtime_hangs_fails_in_time(
     engine: ScriptedEngine, source: DockerSource, target: str
 ) -> None:
@@ -115,13 +116,27 @@ def test_workloads_when_one_container_hangs_tells_the_others(
     assert {workload.id for workload in source.workloads()} == {TWO, THREE}
 
 
+def test_workloads_when_new_ones_come_without_end_then_those_that_wait_are_first(
+    engine: ScriptedEngine, source: DockerSource
+) -> None:
+    """Lists begin with the newest; time for all is short."""
+    engine.containers({ONE: container()})
+    engine.hangs.add(f"/containers/{ONE}/json")
+    source.workloads()
+    engine.containers({THREE: container(), TWO: container(), ONE: container()})
+    source.workloads()
+    inspected = [path.split("/")[3][0] for path in engine.asked if len(path) > 64]
+    assert inspected == ["1", "2", "3", "1"]
+
+
 def test_workloads_when_a_container_hangs_no_more_tells_it(
     engine: ScriptedEngine, source: DockerSource
 ) -> None:
     engine.containers({ONE: container()})
     engine.hangs.add(f"/containers/{ONE}/json")
-    with pytest.raises(SourceError):
-        source.workloads()
+    assert source.workloads() == []
+    with pytest.raises(SourceError, match=r"took longer than 0\.5 seconds"):
+        source.workload(WorkloadRef(Kind.CONTAINER, ONE))
     engine.hangs.clear()
     assert [workload.id for workload in source.workloads()] == [ONE]
 
@@ -164,12 +179,40 @@ def test_workloads_when_no_version_is_told_says_what_it_is_not(
         source.workloads()
 
 
-def test_workloads_when_the_answer_is_too_long_fails(
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+@pytest.mark.parametrize("at", [0, CHUNK - 20, CHUNK - 5_000, MAX_ANSWER_BYTES])
+def test_workloads_when_one_has_labels_without_end_tells_all(
+    engine: ScriptedEngine, source: DockerSource, separators: tuple[str, str], at: int
+) -> None:
+    """A list holds all labels of all containers: it must not be the largest that decides."""
+    engine.containers({ONE: container(team="search"), TWO: container(), THREE: container()})
+    forged = json.dumps([{"Id": "f" * 64, "Names": ["/forged"]}])
+    huge = {"a": "x" * at, "b": forged, "c": "y" * (2 * MAX_ANSWER_BYTES)}
+    listed = [
+        {"Id": ONE, "Names": ["/other/alias", "/first"], "Labels": huge},
+        {"Id": TWO, "Names": [], "Labels": huge},
+        {"Id": THREE, "Names": None},
+    ]
+    engine.answers["/containers/json"] = json.dumps(listed, separators=separators).encode()
+    found = {workload.id: workload for workload in source.workloads()}
+    assert found.keys() == {ONE, TWO, THREE}
+    assert (found[ONE].name, found[ONE].labels) == ("first", {"team": "search"})
+
+
+def test_workloads_when_the_answer_is_long_and_no_list_fails(
     engine: ScriptedEngine, source: DockerSource
 ) -> None:
     engine.answers["/containers/json"] = b"[" + b" " * MAX_ANSWER_BYTES + b"]"
-    with pytest.raises(SourceError, match=f"over {MAX_ANSWER_BYTES} bytes"):
+    with pytest.raises(SourceError, match="at length with no containers"):
         source.workloads()
+
+
+def test_workload_when_the_answer_is_too_long_fails(
+    engine: ScriptedEngine, source: DockerSource
+) -> None:
+    engine.answers[f"/containers/{ONE}/json"] = b"[" + b" " * MAX_ANSWER_BYTES + b"]"
+    with pytest.raises(SourceError, match=f"over {MAX_ANSWER_BYTES} bytes"):
+        source.workload(WorkloadRef(Kind.CONTAINER, ONE))
 
 
 @pytest.mark.parametrize("size", [b"-1", b"fffffffff"])

@@ -13,7 +13,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gpuledger_agent.attribution.base import (
-    MAX_LABELS,
     MAX_VALUE_BYTES,
     MAX_WORKLOADS,
     SourceError,
@@ -21,6 +20,7 @@ from gpuledger_agent.attribution.base import (
 )
 from gpuledger_agent.attribution.docker import DockerSource
 from gpuledger_agent.attribution.docker_container import MAX_DEVICES
+from gpuledger_agent.attribution.labels import MAX_LABELS, MAX_TEXT
 from tests.runtimes.scripted_engine import ScriptedEngine, raw_server, scripted_engine
 
 ID, SANDBOX = "a" * 64, "b" * 64
@@ -115,6 +115,7 @@ def assert_fit_to_keep(workload: Workload) -> None:
     for pairs in (workload.labels, workload.environ):
         assert len(pairs) <= MAX_LABELS
         texts += [*pairs.keys(), *pairs.values()]
+        assert sum(map(len, (*pairs.keys(), *pairs.values()))) <= MAX_TEXT
     for text in texts:
         assert len(text.encode()) <= 2 * MAX_VALUE_BYTES  # a pod's name is two texts
     assert len(workload.devices) <= MAX_DEVICES
@@ -177,7 +178,7 @@ def test_workloads_when_a_container_has_too_much_of_everything_keeps_what_is_all
 ) -> None:
     longest, too_long = "x" * MAX_VALUE_BYTES, "x" * (MAX_VALUE_BYTES + 1)
     first = {"longest": longest, "too_long": too_long, "wide": "é" * MAX_VALUE_BYTES, "number": 5}
-    labels = {**first, **{f"label{i}": "" for i in range(1000)}}
+    labels = {**first, **{f"label{i:03}": "" for i in range(MAX_LABELS - 1)}}
     request = {"Driver": "nvidia", "Count": 10**9}
     inspected = {
         "Config": {"Labels": labels, "Env": [f"V{i}=x" for i in range(1000)], "Image": too_long},
@@ -205,4 +206,4 @@ def test_workloads_when_too_many_containers_run_looks_at_no_more_than_allowed(
         before = len(found)
         found = list(source.workloads())
         assert len(found) > before
-    assert [workload.id for workload in source.workloads()] == ids[:MAX_WORKLOADS]
+    assert sorted(workload.id for workload in source.workloads()) == ids[:MAX_WORKLOADS]

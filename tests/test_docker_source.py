@@ -137,6 +137,30 @@ def test_workload_when_cri_dockerd_made_the_container_is_its_pod_with_the_pods_l
     assert asked.labels == {**pod, **labels, "team": "search", "cost": "7"}
 
 
+def test_workload_when_only_its_image_says_that_it_is_a_pods_is_a_container(
+    dockerd: Runtime,
+) -> None:
+    """Grants of pods are the kubelet's to tell: an image could hide its own, or name another's."""
+    labels = {"io.kubernetes.pod.name": "ranker-0", "io.kubernetes.pod.namespace": "search"}
+    with dockerd.prepared("evil", labels) as container_id:
+        found = DockerSource(dockerd.socket, wants).workload(ref(container_id))
+    assert found is not None
+    assert (found.kind, found.name, found.namespace) == (Kind.CONTAINER, "evil", "")
+
+
+def test_workloads_when_one_has_labels_of_many_mebibytes_tells_all(
+    runtime: Runtime, source: DockerSource
+) -> None:
+    with (
+        runtime.container("modest", {"team": "search"}) as (modest, _),
+        runtime.container("huge", {"a": "x" * (9 << 20)}) as (huge, _),
+    ):
+        found = listed(source)
+        assert found[modest].labels == {"team": "search"}
+        assert huge not in found, "what inspecting it tells is too long as well"
+    assert modest not in listed(source)
+
+
 def test_present_when_the_runtime_listens_is_true(source: DockerSource) -> None:
     assert source.present()
 

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuledger_agent.attribution.labels import MAX_LABEL, LabelError, clean, shown, unique
+from gpuledger_agent.attribution import labels as module
+from gpuledger_agent.attribution.labels import (
+    MAX_LABEL,
+    LabelError,
+    clean,
+    fitting,
+    shown,
+    unique,
+)
 
 ANY = st.text(st.characters(exclude_categories=()), max_size=3 * MAX_LABEL)
 PRINTABLE = st.text(st.characters(categories=("L", "M", "N", "P", "S")), max_size=MAX_LABEL)
@@ -85,6 +93,27 @@ def test_label_whatever_prints_then_it_is_not_refused(found: str) -> None:
     booked = unicodedata.normalize("NFC", found)
     if len(booked) <= MAX_LABEL:
         assert clean(found) == booked
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(st.text(max_size=20), st.text(max_size=20), max_size=40),
+    st.integers(0, 40),
+    st.integers(0, 400),
+)
+def test_labels_whatever_they_are_then_as_many_of_the_shortest_as_may_be_are_kept(
+    labels: dict[str, str], most: int, room: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "MAX_LABELS", most)
+        patch.setattr(module, "MAX_TEXT", room)
+        kept = fitting(labels)
+    sizes = sorted(len(name) + len(value) for name, value in labels.items())
+    assert kept.items() <= labels.items()
+    assert len(kept) == sum(sum(sizes[:n]) <= room for n in range(1, min(len(sizes), most) + 1))
+    assert sorted(len(n) + len(v) for n, v in kept.items()) == sizes[: len(kept)]
+    if kept == labels:
+        assert list(kept) == list(labels), "in their order"
 
 
 @settings(deadline=None)

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 
 from gpuledger_agent.attribution import slurm_cgroups
 from gpuledger_agent.attribution.base import (
-    MAX_LABELS,
     MAX_VALUE_BYTES,
     Kind,
     Workload,
     WorkloadRef,
 )
+from gpuledger_agent.attribution.labels import MAX_LABELS
 from gpuledger_agent.attribution.slurm import SlurmSource
 from tests.runtimes import scontrol_script
 from tests.test_slurm_record import answer

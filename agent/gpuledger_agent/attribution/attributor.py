@@ -132,13 +132,11 @@ class Attributor:
 
     def _best_of_pods(self) -> Catalogue | None:
         """The kubelet gives pods their GPUs; runtimes only see what became of it."""
-        sources = (self._catalogues.get(name) for name in POD_SOURCES)
-        return next((c for c in sources if c is not None and c.state.up), None)
+        return next((self._catalogues[name] for name in POD_SOURCES if self._is_up(name)), None)
 
     def _has_ended(self, pod: Workload) -> bool:
         """Kubelets before 1.34 list ended pods until they are deleted (kubernetes#119423)."""
-        cri = self._catalogues.get("cri")
-        return cri is not None and cri.state.up and cri.named(pod.kind, pod.name) is None
+        return self._is_up("cri") and self._catalogues["cri"].named(pod.kind, pod.name) is None
 
     def process(self, facts: ProcessFacts, user: str) -> Attribution:
         """Workload and owner of a process; made anew when a source knows something new."""
@@ -156,7 +154,7 @@ class Attributor:
         """Owner of a workload that has GPUs, with a process on them or not."""
         workload = granted.workload
         basis = tuple(
-            workload if c.name == granted.source else _namesake(c, workload)
+            workload if c.name == granted.source else self._namesake(c, workload)
             for c in self._catalogues.values()
         )
         key = _grant_key(granted)
@@ -190,6 +188,19 @@ class Attributor:
             if ref.kind is not Kind.UNIT
             for catalogue in self._catalogues.values()
         )
+
+    def _namesake(self, catalogue: Catalogue, workload: Workload) -> Workload | None:
+        """What another source calls by the same name. Containers may share a name and nothing else.
+
+        Who may start containers with Docker can name and label one like a pod's.
+        """
+        if workload.kind is Kind.CONTAINER or (catalogue.name == "docker" and self._is_up("cri")):
+            return None
+        return catalogue.named(workload.kind, workload.name)
+
+    def _is_up(self, source: str) -> bool:
+        catalogue = self._catalogues.get(source)
+        return catalogue is not None and catalogue.state.up
 
     def _weigh_process(
         self,
@@ -260,13 +271,6 @@ def _name(name: str, identifier: str) -> str:
     """A workload's name for the books; by its id, a container's in short, where it has none."""
     short = identifier[:12] if _HASH.fullmatch(identifier) else identifier
     return unique(name.strip() or short)
-
-
-def _namesake(catalogue: Catalogue, workload: Workload) -> Workload | None:
-    """What another source calls by the same name. Containers may share a name and nothing else."""
-    if workload.kind is Kind.CONTAINER:
-        return None
-    return catalogue.named(workload.kind, workload.name)
 
 
 def _grant_key(granted: Granted) -> tuple[str, str, str]:

@@ -104,8 +104,5 @@ QUERY_S = 2.0
 MAX_WORKLOADS = 4_096
 """Workloads of one source on one host; more are not looked at."""
 
-MAX_LABELS = 256
-"""Labels and annotations of one workload; more are not looked at."""
-
 MAX_VALUE_BYTES = 4_096
 """Bytes of a label, annotation or variable that are kept; longer values are dropped whole."""

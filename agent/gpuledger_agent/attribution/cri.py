@@ -8,9 +8,9 @@ runtime): each is looked at once.
 from __future__ import annotations
 
 import re
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +18,6 @@ import grpc
 
 from gpuledger_agent.attribution import cdi
 from gpuledger_agent.attribution.base import (
-    MAX_LABELS,
     MAX_VALUE_BYTES,
     MAX_WORKLOADS,
     QUERY_S,
@@ -28,6 +27,7 @@ from gpuledger_agent.attribution.base import (
     WorkloadRef,
 )
 from gpuledger_agent.attribution.cri_info import Started, started
+from gpuledger_agent.attribution.labels import fitting
 from gpuledger_agent.attribution.unix_grpc import CallError, Deadline, UnixService
 from gpuledger_proto.kubernetes import cri_pb2 as cri
 from gpuledger_proto.kubernetes.cri_pb2_grpc import RuntimeServiceStub
@@ -251,9 +251,5 @@ def _texts(found: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def _merged(*layers: Mapping[str, str]) -> dict[str, str]:
-    """All labels together, up to MAX_LABELS; the first to have a key decides it."""
-    merged: dict[str, str] = {}
-    for key, value in chain.from_iterable(layer.items() for layer in layers):
-        if len(merged) < MAX_LABELS:
-            merged.setdefault(key, value)
-    return merged
+    """All labels together, as many as are kept; the first to have a key decides it."""
+    return fitting(ChainMap(*map(dict, layers)))

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
-from gpuledger_agent.attribution.base import MAX_LABELS, MAX_VALUE_BYTES
+from gpuledger_agent.attribution.base import MAX_VALUE_BYTES
+from gpuledger_agent.attribution.labels import fitting
 
 INFO_LIMIT = 4 << 20
 """Bytes of JSON that are looked at. It holds the environment twice, which execve(2) limits."""
@@ -40,9 +40,9 @@ def started(info: Mapping[str, bytes], wants: Callable[[str], bool]) -> Started:
     process = _member(_member(document, "runtimeSpec"), "process")
     asked, got = dict(_config_env(config)), dict(_spec_env(process))
     environ = {**asked, **got}
-    wanted = ((k, v) for k, v in environ.items() if wants(k) and len(v.encode()) <= MAX_VALUE_BYTES)
+    wanted = {k: v for k, v in environ.items() if wants(k) and len(v.encode()) <= MAX_VALUE_BYTES}
     return Started(
-        environ=dict(islice(wanted, MAX_LABELS)),
+        environ=fitting(wanted),
         visible=_visible(asked, got, _member(document, "runtimeOptions")),
         cdi=tuple(_text(_member(device, "name")) for device in _list(config, "CDI_devices")),
     )

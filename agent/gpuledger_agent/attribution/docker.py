@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 from gpuledger_agent.attribution.base import (
-    MAX_LABELS,
     Kind,
     SourceError,
     Workload,
@@ -17,6 +15,7 @@ from gpuledger_agent.attribution.base import (
 )
 from gpuledger_agent.attribution.docker_api import Engine, is_id
 from gpuledger_agent.attribution.docker_container import SANDBOX_ID, describe
+from gpuledger_agent.attribution.labels import fitting
 from gpuledger_agent.log import Once
 
 log = logging.getLogger(__name__)
@@ -34,7 +33,8 @@ class DockerSource:
         self._wants = wants
         self._name = name
         self._known: dict[str, Workload] = {}
-        self._stuck: set[str] = set()
+        self._unread: dict[str, bool] = {}
+        """Containers to be inspected, in the order they were first listed; whether that failed."""
         self._once = Once(log)
 
     @property
@@ -50,9 +50,15 @@ class DockerSource:
         """The running containers. One that cannot be inspected now is left out until it can."""
         with Engine(self._socket) as engine:
             listed = engine.running()
-            self._stuck &= listed.keys()
             self._known = {i: known for i, known in self._known.items() if i in listed}
-            self._learn(engine, [i for i in listed if i not in self._known])
+            # Lists begin with the newest: those that come without end must not keep others waiting.
+            waiting = dict.fromkeys((*self._unread, *reversed(listed)))
+            self._unread = {
+                i: self._unread.get(i, False)
+                for i in waiting
+                if i in listed and i not in self._known
+            }
+            self._learn(engine)
         self._known = {i: _renamed(known, listed[i]) for i, known in self._known.items()}
         return list(self._known.values())
 
@@ -66,34 +72,33 @@ class DockerSource:
     def close(self) -> None:
         """Nothing is open between calls."""
 
-    def _learn(self, engine: Engine, new: list[str]) -> None:
-        """Inspect what is new. Raises SourceError if nothing at all is known then.
+    def _learn(self, engine: Engine) -> None:
+        """Inspect what is new, as much as there is time for.
 
         Docker locks a container that hangs, and whoever inspects it waits. Such a one comes last.
         """
-        failure = None
-        for container_id in sorted(new, key=self._stuck.__contains__):
+        for container_id in sorted(self._unread, key=self._unread.__getitem__):
             try:
                 found = self._inspect(engine, container_id)
             except SourceError as error:
-                failure = error
-                self._stuck.add(container_id)
-                self._once.warning(
-                    container_id,
-                    "event=container_unread source=%s id=%s reason=%r its processes have no labels",
-                    *(self._name, container_id, str(error)),
-                )
                 if engine.over:
                     break
+                self._cannot_read(container_id, str(error))
             else:
-                self._stuck.discard(container_id)
+                del self._unread[container_id]
                 self._once.over(
                     container_id, "event=container_read source=%s id=%s", self._name, container_id
                 )
                 if found is not None:
                     self._known[container_id] = found
-        if failure is not None and not self._known:
-            raise failure
+
+    def _cannot_read(self, container_id: str, reason: str) -> None:
+        self._unread[container_id] = True
+        self._once.warning(
+            container_id,
+            "event=container_unread source=%s id=%s reason=%r its processes have no labels",
+            *(self._name, container_id, reason),
+        )
 
     def _inspect(self, engine: Engine, container_id: str) -> Workload | None:
         inspected = engine.inspect(container_id)
@@ -113,7 +118,7 @@ class DockerSource:
             if inspected is None:
                 return dict(container.labels)
             pod = describe(sandbox, inspected, self._wants)
-        return dict(islice({**pod.labels, **container.labels}.items(), MAX_LABELS))
+        return fitting({**pod.labels, **container.labels})
 
 
 def _renamed(known: Workload, name: str) -> Workload:

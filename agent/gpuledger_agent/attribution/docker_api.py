@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from http import HTTPStatus
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 from gpuledger_agent.attribution.base import MAX_VALUE_BYTES, MAX_WORKLOADS, QUERY_S, SourceError
-from gpuledger_agent.attribution.unix_http import UnixHttp
+from gpuledger_agent.attribution.unix_http import TooLongError, UnixHttp
 
+_LIST = "/containers/json"
 _ID = re.compile(r"[0-9a-f]{64}")
 _VERSION = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}")
+_LISTED = re.compile(
+    rb'\{\s*"Id"\s*:\s*"([0-9a-f]{64})"\s*,\s*"Names"\s*:\s*(\[[^\[\]]{0,8192}\]|null)'
+)
+"""The beginning of a container in a list. In a string it would have a backslash before each quote,
+so no label can look like it."""
+
+_LISTED_BYTES = 9_000
+
+INSPECT_S = QUERY_S / 4
+"""How long one container of many may take."""
+
 _JSON_NAMES = {dict: "object", list: "array", str: "string", int: "whole number"}
 
 T = TypeVar("T", dict[str, Any], list[Any], str, int)
@@ -77,19 +91,30 @@ class Engine:
 
     def running(self) -> dict[str, str]:
         """Id -> name of the running containers, at most MAX_WORKLOADS. Raises SourceError."""
-        listed = self._get("/containers/json")
+        try:
+            listed = self._get(_LIST)
+        except TooLongError:
+            # It holds all labels of all containers: whoever has large ones must not hide the rest.
+            return self._running_of_any_length()
         if not isinstance(listed, list):
             raise SourceError("its API answers with no array of containers")
         found = ((member(one, "Id", str), member(one, "Names", list)) for one in listed)
         names = {container_id: _own(names) for container_id, names in found if is_id(container_id)}
         return dict(list(names.items())[:MAX_WORKLOADS])
 
+    def _running_of_any_length(self) -> dict[str, str]:
+        found = self._http.find(self._versioned(_LIST), _LISTED, _LISTED_BYTES)
+        names = {one[1].decode(): _own(_names(one[2])) for one in islice(found, MAX_WORKLOADS)}
+        if not names:
+            raise SourceError(f"{self._socket} answers {_LIST} at length with no containers")
+        return names
+
     def inspect(self, container_id: str) -> Any | None:
         """All about one container, None if there is no such one. Raises SourceError."""
-        return self._get(f"/containers/{quote(container_id, safe='')}/json")
+        return self._get(f"/containers/{quote(container_id, safe='')}/json", INSPECT_S)
 
-    def _get(self, target: str) -> Any | None:
-        answer = self._http.get(self._versioned(target))
+    def _get(self, target: str, seconds: float = math.inf) -> Any | None:
+        answer = self._http.get(self._versioned(target), seconds)
         if answer.status == HTTPStatus.NOT_FOUND:
             return None
         if answer.status != HTTPStatus.OK:
@@ -106,6 +131,14 @@ class Engine:
                 raise SourceError(f"{self._socket} is no Docker Engine API: it tells no version")
             self._prefix = f"/v{version}"
         return self._prefix + target
+
+
+def _names(array: bytes) -> list[Any]:
+    try:
+        found = json.loads(array)
+    except ValueError:
+        return []
+    return found if isinstance(found, list) else []
 
 
 def _own(names: list[Any]) -> str:

@@ -7,8 +7,9 @@ from itertools import islice
 from typing import Any
 
 from gpuledger_agent.attribution import cdi
-from gpuledger_agent.attribution.base import MAX_LABELS, Kind, Workload
+from gpuledger_agent.attribution.base import Kind, Workload
 from gpuledger_agent.attribution.docker_api import member, text
+from gpuledger_agent.attribution.labels import fitting
 
 MAX_DEVICES = 256
 """GPUs and parts of GPUs of one container; more are not looked at."""
@@ -34,29 +35,34 @@ def describe(container_id: str, inspected: Any, wants: Callable[[str], bool]) ->
     config = member(inspected, "Config", dict)
     host_config = member(inspected, "HostConfig", dict)
     environ = dict(_variables(member(config, "Env", list)))
-    labels = _kept(member(config, "Labels", dict).items())
+    labels = _texts(member(config, "Labels", dict).items())
     namespace, pod = labels.get(POD_NAMESPACE, ""), labels.get(POD_NAME, "")
-    in_pod = bool(namespace and pod)
+    name = text(member(inspected, "Name", str)).removeprefix("/")
+    in_pod = _in_pod(name, namespace, pod)
     if in_pod:
         labels = {name.removeprefix(ANNOTATION): value for name, value in labels.items()}
-    name = text(member(inspected, "Name", str)).removeprefix("/")
     return Workload(
         kind=Kind.POD if in_pod else Kind.CONTAINER,
         id=container_id,
         name=f"{namespace}/{pod}" if in_pod else name,
-        labels=labels,
+        labels=fitting(labels),
         image=text(member(config, "Image", str)),
         namespace=namespace if in_pod else "",
-        environ=_kept((name, value) for name, value in environ.items() if wants(name)),
+        environ=fitting(_texts((n, value) for n, value in environ.items() if wants(n))),
         devices=_devices(host_config, environ.get(VISIBLE_DEVICES)),
         share=_share(environ.get(MPS_PERCENTAGE, "")),
     )
 
 
-def _kept(pairs: Iterable[tuple[Any, Any]]) -> dict[str, str]:
-    """The pairs that may be kept, empty values too: a label may be a mere name."""
+def _in_pod(name: str, namespace: str, pod: str) -> bool:
+    """Whether cri-dockerd made it. Labels alone do not tell: an image can bring them along."""
+    return bool(namespace and pod) and name.startswith("k8s_") and f"_{pod}_{namespace}_" in name
+
+
+def _texts(pairs: Iterable[tuple[Any, Any]]) -> dict[str, str]:
+    """The pairs that are text and not too long, empty values too: a label may be a mere name."""
     texts = ((text(name), text(value)) for name, value in pairs if value == "" or text(value))
-    return dict(islice(((name, value) for name, value in texts if name), MAX_LABELS))
+    return {name: value for name, value in texts if name}
 
 
 def _variables(env: list[Any]) -> Iterator[tuple[str, str]]:

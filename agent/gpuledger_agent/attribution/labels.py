@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from hashlib import sha256
+from itertools import accumulate
 
 from gpuledger_agent.text import one_line
 
 MAX_LABEL = 128
 """Characters of a label value."""
+
+MAX_LABELS = 256
+"""Labels and annotations of one workload that are kept."""
+
+MAX_TEXT = 32_768
+"""Characters of all of them: a thousand containers of full length take 32 MiB or so."""
 
 
 class LabelError(ValueError):
@@ -36,6 +44,19 @@ def unique(value: str) -> str:
         digest = sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:8]
         kept = "".join(c if c.isprintable() else "?" for c in value[:MAX_LABEL])
         return clean(unicodedata.normalize("NFC", kept)[: MAX_LABEL - 9] + f"~{digest}")
+
+
+def fitting(labels: Mapping[str, str]) -> dict[str, str]:
+    """The labels (or variables) of one workload that are kept.
+
+    All, in their order, or else the shortest, since names of owners are short.
+    """
+    sizes = {name: len(name) + len(value) for name, value in labels.items()}
+    if len(sizes) <= MAX_LABELS and sum(sizes.values()) <= MAX_TEXT:
+        return dict(labels)
+    shortest = sorted(sizes, key=lambda name: (sizes[name], name))[:MAX_LABELS]
+    ends = accumulate(sizes[name] for name in shortest)
+    return {name: labels[name] for name, end in zip(shortest, ends, strict=True) if end <= MAX_TEXT}
 
 
 def shown(value: str, longest: int = 64) -> str:

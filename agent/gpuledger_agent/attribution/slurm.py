@@ -13,18 +13,17 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from gpuledger_agent.attribution import slurm_cgroups
 from gpuledger_agent.attribution.base import (
-    MAX_LABELS,
     QUERY_S,
     Kind,
     SourceError,
     Workload,
     WorkloadRef,
 )
+from gpuledger_agent.attribution.labels import fitting
 from gpuledger_agent.attribution.slurm_cgroups import JOB_ID
 from gpuledger_agent.attribution.slurm_controller import Controller
 from gpuledger_agent.attribution.slurm_hostlist import MAX_NUMBERS, numbers
@@ -151,12 +150,12 @@ class SlurmSource:
             return None
         if environ is None:
             return None
-        wanted = ((name, value) for name, value in environ.items() if self._wants(name))
+        wanted = {name: value for name, value in environ.items() if self._wants(name)}
         instances = tuple(environ.get(INSTANCES, "").split(",", MAX_NUMBERS))
         return _Environment(
             said=_said(environ),
             instances=instances if all(name.startswith("MIG-") for name in instances) else (),
-            wanted=dict(islice(wanted, MAX_LABELS)),
+            wanted=fitting(wanted),
         )
 
     def _reads(self, variable: str) -> bool:

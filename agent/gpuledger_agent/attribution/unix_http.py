@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import grp
 import http.client
+import math
+import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,13 @@ from gpuledger_agent.attribution.base import SourceError
 
 MAX_ANSWER_BYTES = 8 << 20
 """Of one answer, headers included; a container takes some 2 KiB of a list."""
+
+CHUNK = 1 << 20
+"""Bytes of a longer answer that are looked at together."""
+
+
+class TooLongError(SourceError):
+    """An answer of more than MAX_ANSWER_BYTES."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +54,66 @@ class UnixHttp:
         """Whether its time is up."""
         return time.monotonic() >= self._end
 
-    def get(self, target: str) -> Answer:
-        """The answer to GET of a target, whatever its status. Raises SourceError."""
+    def get(self, target: str, seconds: float = math.inf) -> Answer:
+        """The answer to GET of a target, whatever its status. Raises SourceError, TooLongError.
+
+        `seconds` is for this answer alone; the conversation can go on after it.
+        """
+        with self._asked(target, seconds) as response:
+            body = response.read(MAX_ANSWER_BYTES)  # as much as the socket lets through
+            headers = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, headers, body)
+
+    def find(
+        self, target: str, pattern: re.Pattern[bytes], longest: int
+    ) -> Iterator[re.Match[bytes]]:
+        """Where an answer of any length has this pattern; no match has more than `longest` bytes.
+
+        Raises SourceError. The conversation can go on after it, on another connection.
+        """
+        with self._asked(target) as response:
+            if response.status != http.HTTPStatus.OK:
+                raise SourceError(f"{self._path} answers {target} with status {response.status}")
+            try:
+                yield from self._matches(response, pattern, longest)
+            finally:
+                self._connection.close()
+
+    def _matches(
+        self, response: http.client.HTTPResponse, pattern: re.Pattern[bytes], longest: int
+    ) -> Iterator[re.Match[bytes]]:
+        rest = b""
+        while chunk := response.read(CHUNK):
+            self._connection.forget_length()
+            rest += chunk
+            end = 0
+            for match in pattern.finditer(rest):
+                end = match.end()
+                yield match
+            rest = rest[max(end, len(rest) - longest) :]
+
+    @contextmanager
+    def _asked(self, target: str, seconds: float = math.inf) -> Iterator[http.client.HTTPResponse]:
+        until = min(self._end, time.monotonic() + seconds)
+        limit = min(seconds, self._seconds)
         try:
-            self._connection.request("GET", target)
+            self._connection.ask(target, until)
             with self._connection.getresponse() as response:
-                body = response.read(MAX_ANSWER_BYTES)  # as much as the socket lets through
-                headers = {name.lower(): value for name, value in response.getheaders()}
+                yield response
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
-            raise SourceError(f"{self._path} {self._why(error)}") from error
-        return Answer(response.status, headers, body)
+            if isinstance(error, OSError) and error.errno == errno.EMSGSIZE:
+                raise TooLongError(f"{self._path} {self._why(error, limit)}") from error
+            raise SourceError(f"{self._path} {self._why(error, limit)}") from error
 
     def close(self) -> None:
         """Hang up. Never raises."""
         self._connection.close()
 
-    def _why(self, error: OSError | http.client.HTTPException) -> str:
+    def _why(self, error: OSError | http.client.HTTPException, seconds: float) -> str:
         match error:
             case TimeoutError():
-                return f"took longer than {self._seconds:g} seconds"
+                return f"took longer than {seconds:g} seconds"
             case PermissionError():
                 return f"may not be opened: {_remedy(self._path)}"
             case FileNotFoundError() | ConnectionRefusedError():
@@ -83,8 +133,8 @@ class _Socket(socket.socket):
 
     def __init__(self, deadline: float) -> None:
         super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._deadline = deadline
-        self._received = 0
+        self.deadline = deadline
+        self.received = 0
 
     def connect(self, address: Any, /) -> None:
         self._limit()
@@ -92,19 +142,18 @@ class _Socket(socket.socket):
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         self._limit()
-        self._received = 0
         super().sendall(data, flags)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         self._limit()
         received = super().recv_into(buffer, nbytes, flags)
-        self._received += received
-        if self._received > MAX_ANSWER_BYTES:
+        self.received += received
+        if self.received > MAX_ANSWER_BYTES:
             raise OSError(errno.EMSGSIZE, f"an answer has over {MAX_ANSWER_BYTES} bytes")
         return received
 
     def _limit(self) -> None:
-        left = self._deadline - time.monotonic()
+        left = self.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
         self.settimeout(left)
@@ -115,10 +164,24 @@ class _Connection(http.client.HTTPConnection):
         super().__init__("localhost")
         self._path = path
         self._deadline = deadline
+        self._socket: _Socket | None = None
 
     def connect(self) -> None:
-        self.sock = _Socket(self._deadline)
-        self.sock.connect(str(self._path))
+        self.sock = self._socket = _Socket(self._deadline)
+        self._socket.connect(str(self._path))
+
+    def ask(self, target: str, deadline: float) -> None:
+        """Send GET, to be answered until then."""
+        self._deadline = deadline
+        if self._socket is not None:
+            self._socket.deadline = deadline
+        self.forget_length()
+        self.request("GET", target)
+
+    def forget_length(self) -> None:
+        """Count what is received from here."""
+        if self._socket is not None:
+            self._socket.received = 0
 
 
 def _remedy(path: Path) -> str:
