@@ -14,6 +14,17 @@ COLLECTOR = "gpuledger.agent.collector"
 """SERVING while a collector has welcomed the agent."""
 
 
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", 1024),
+    # Whoever reaches the port could else hold all of the agent's file descriptors.
+    ("grpc.max_allowed_incoming_connections", 64),
+    ("grpc.server_handshake_timeout_ms", 2_000),
+    ("grpc.max_connection_idle_ms", 10_000),
+    ("grpc.max_connection_age_ms", 60_000),
+)
+
+
 class HealthServer:
     """Answers health checks on one address.
 
@@ -26,7 +37,7 @@ class HealthServer:
         self._servicer = health.HealthServicer(experimental_non_blocking=True)
         self._server = grpc.server(
             ThreadPoolExecutor(max_workers=2, thread_name_prefix="health"),
-            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 1024)],
+            options=_OPTIONS,
             maximum_concurrent_rpcs=16,
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, self._server)

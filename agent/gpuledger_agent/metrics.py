@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
-from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gpuledger_agent import __version__
+from gpuledger_agent.metrics_server import MetricsServer
 
 if TYPE_CHECKING:
     from gpuledger_agent.daemon import Daemon
@@ -97,10 +97,11 @@ class DaemonCollector(Collector):
         yield counter, "rows_refused", "Rows that a collector refused", link.rows_refused
 
 
-def serve(daemon: Daemon, host: str, port: int) -> WSGIServer:
+def serve(daemon: Daemon, host: str, port: int) -> MetricsServer:
     """Answer Prometheus on this address, in a thread; return the server. Raises OSError."""
     registry = CollectorRegistry()
     registry.register(DaemonCollector(daemon))
     ProcessCollector(namespace="gpuledger_agent", registry=registry)
-    server, _ = start_http_server(port, addr=host, registry=registry)
+    server = MetricsServer(host, port, registry)
+    server.start()
     return server
