@@ -19,7 +19,12 @@ from gpuledger_agent.attribution.labels import (
 )
 
 ANY = st.text(st.characters(exclude_categories=()), max_size=3 * MAX_LABEL)
-PRINTABLE = st.text(st.characters(categories=("L", "M", "N", "P", "S")), max_size=MAX_LABEL)
+PRINTABLE = st.text(
+    st.characters(categories=("L", "M", "N", "P", "S")).filter(
+        lambda c: not module._UNSEEN.match(c)
+    ),
+    max_size=MAX_LABEL,
+)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +59,12 @@ def test_label_when_it_can_stand_then_it_is_trimmed_and_of_one_form(
         "a\u200bb",
         "\udc80",
         "\ue000",
+        "\u3164",
+        "search\ufe0f",
+        "search\u115f",
+        "se\u034farch",
+        "\u2800",
+        "search\U000e0100",
     ],
 )
 def test_label_when_it_does_not_print_then_it_is_refused(found: str) -> None:

@@ -202,6 +202,22 @@ def test_processes_when_pruned_then_they_are_forgotten_and_their_files_closed(
         assert again == old
 
 
+def test_process_when_it_has_ended_then_it_is_still_known_but_its_file_is_closed(
+    table: HostProcesses,
+) -> None:
+    """Processes that come and go fast must not take all files that the agent may open."""
+    with running() as process:
+        facts = table.identify(process.pid, 1.0)
+        table.prune(1.0)
+        descriptors = len(held_files([process.pid]))
+        opened = len(list(Path("/proc/self/fd").iterdir()))
+    assert descriptors == 1
+    table.prune(1.0)
+    assert len(list(Path("/proc/self/fd").iterdir())) == opened - 3, "ours, and two pipes to it"
+    assert table.facts(facts.key) is facts
+    assert table.identify(process.pid, 2.0) is facts
+
+
 def test_processes_when_a_thousand_then_all_are_known_and_none_is_kept_for_ever(
     table: HostProcesses,
 ) -> None:

@@ -82,10 +82,11 @@ class _Entry:
 
     def alive(self) -> bool:
         """Whether this very process, not another of its pid, still exists."""
-        if self.comm is None:
+        comm = self.comm
+        if comm is None:
             return False
         try:
-            os.pread(self.comm.fd, 1, 0)
+            os.pread(comm.fd, 1, 0)
         except ProcessLookupError:
             return False
         return True
@@ -151,6 +152,8 @@ class HostProcesses:
                 del self._by_key[key]
                 if self._by_pid.get(key.pid) is entry:
                     del self._by_pid[key.pid]
+            elif not entry.alive():
+                entry.comm = None  # its file; what comes and goes fast must not take all there are
 
     def _look_up(self, pid: int, now: float, previous: _Entry | None) -> _Entry:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from hashlib import sha256
@@ -19,6 +20,12 @@ MAX_TEXT = 32_768
 """Characters of all of them: a thousand containers of full length take 32 MiB or so."""
 
 
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+"""Characters that count as printable and show nothing: fillers, blanks, selectors of variants."""
+
+
 class LabelError(ValueError):
     """A label value that cannot stand in the books; says why in one line."""
 
@@ -31,7 +38,7 @@ def clean(value: str) -> str:
     text = unicodedata.normalize("NFC", value.strip()) if len(value) <= 4 * MAX_LABEL else value
     if len(text) > MAX_LABEL:
         raise LabelError(f"is longer than {MAX_LABEL} characters")
-    if not text.isprintable():
+    if not text.isprintable() or _UNSEEN.search(text):
         raise LabelError("holds characters that do not print")
     return text
 
