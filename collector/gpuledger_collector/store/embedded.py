@@ -105,7 +105,8 @@ class EmbeddedServer:
         errors = (self._data_dir / "stderr.log").open("wb")
         with errors:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", __spec__.name, str(self._data_dir / "data")],
+                # -P: no module out of the directory that somebody happens to start us in.
+                [sys.executable, "-P", "-m", __spec__.name, str(self._data_dir / "data")],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
