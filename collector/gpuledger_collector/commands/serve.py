@@ -17,6 +17,7 @@ from gpuledger_collector.config import store_options
 from gpuledger_collector.serve import Collector, CollectorSettings, ServeError, Tls
 from gpuledger_collector.store.client import StoreConfig, connect
 from gpuledger_collector.store.embedded import EmbeddedServer
+from gpuledger_collector.store.keeper import Keeper
 from gpuledger_collector.store.migrate import migrate
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -86,6 +87,7 @@ def serve(
             store = replace(store, url=server.url, username="default", password="")
             with connect(store, create_database=True) as client:
                 migrate(client)
+            stack.enter_context(Keeper(server))
         settings = CollectorSettings(listen, metrics, store, tls, insecure)
         try:
             asyncio.run(_serve(settings))

@@ -14,6 +14,7 @@ import click
 from gpuledger_collector.serve import CollectorSettings, CollectorThread
 from gpuledger_collector.store.client import StoreConfig, StoreError, connect
 from gpuledger_collector.store.embedded import EmbeddedServer
+from gpuledger_collector.store.keeper import Keeper
 from gpuledger_collector.store.migrate import migrate
 
 _REVIEW = "SELECT * FROM request_review"
@@ -42,7 +43,7 @@ def local_books(
         with connect(store, create_database=True) as client:
             migrate(client)
         bound = replace(settings, store=store)
-        with CollectorThread(bound) as collector:
+        with Keeper(server), CollectorThread(bound) as collector:
             yield LocalBooks(store, collector.address)
     finally:
         server.stop()

@@ -134,6 +134,11 @@ class EmbeddedServer:
         """Whether the child runs."""
         return self._child is not None and self._child.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """How the child ended, as in subprocess.Popen; None while it runs, or if there is none."""
+        return self._child.poll() if self._child else None
+
     def start(self) -> None:
         """Start, and wait until it answers."""
         try:
@@ -238,7 +243,8 @@ class EmbeddedServer:
     def _last_words(self) -> str:
         lines = (self._data_dir / "stderr.log").read_text("utf-8", "replace").split("\n")
         said = [line.strip() for line in lines if line.strip()]
-        return said[-1][:300] if said else "it gave no answer"
+        telling = [line for line in said if "Exception" in line or "Error" in line] or said
+        return telling[-1][:300] if telling else "it gave no answer"
 
 
 def _free_port(wanted: int) -> int:
