@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from gpuledger_collector.store.client import StoreConfig
 from gpuledger_collector.store.embedded import EmbeddedServer
 
 GPULEDGER = str(Path(sys.executable).parent / "gpuledger")
@@ -40,3 +44,54 @@ def test_command_when_clickhouse_itself_refuses_then_no_network_is_suspected(
     assert done.returncode == 1
     assert "Database nix does not exist" in done.stderr
     assert "is it up" not in done.stderr
+
+
+def serve(store: StoreConfig, *flags: str) -> Sequence[str]:
+    """`gpuledger serve` on a free port."""
+    return (
+        *("serve", "--clickhouse-url", store.url, "--database", store.database),
+        *("--metrics", "", "--listen", "127.0.0.1:0", *flags),
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--embedded-port", "99999"), "--embedded-port"),
+        (("--listen", ""), "write HOST:PORT"),
+        (("--listen", "203.0.113.1:7670", "--insecure"), "Cannot assign requested address"),
+        (("--tls-cert", __file__), "TLS needs both"),
+        (("--tls-cert", __file__, "--tls-key", __file__), "give PEM files that belong together"),
+    ],
+)
+def test_serve_when_a_flag_is_wrong_then_one_line_says_what(
+    database: StoreConfig, flags: Sequence[str], said: str
+) -> None:
+    done = run(*serve(database, *flags))
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
+
+
+def test_serve_when_its_port_is_taken_then_one_line_says_so(database: StoreConfig) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = run(*serve(database, "--listen", address))
+    assert done.returncode == 2
+    assert (
+        done.stderr == f"gpuledger: cannot listen on {address}: Address already in use (--listen)\n"
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_serve_when_asked_to_end_then_it_drains_and_says_so(
+    database: StoreConfig, number: signal.Signals
+) -> None:
+    with subprocess.Popen(
+        [GPULEDGER, *serve(database)], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        assert f"store={database.url} database={database.database}" in process.stderr.readline()
+        process.send_signal(number)
+        assert process.wait(30) == 0
+        assert "event=draining" in process.stderr.read()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from gpuledger_agent.signals import ending
 from gpuledger_collector.serve import CollectorSettings, CollectorThread
 from gpuledger_collector.store.client import StoreConfig, StoreError, connect
 from gpuledger_collector.store.embedded import EmbeddedServer
@@ -72,7 +73,7 @@ def say_where(books: LocalBooks, lead: str) -> None:
 
 @contextmanager
 def until_signal() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts."""
+    """An event that Ctrl-C, SIGTERM and SIGHUP set; a second Ctrl-C interrupts."""
     stop = threading.Event()
 
     def end(number: int, _: object) -> None:
@@ -80,7 +81,7 @@ def until_signal() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stop.set()
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, end) for number in ending()}
     try:
         yield stop
     finally:
