@@ -84,7 +84,7 @@ def test_agent_when_two_share_a_gpu_then_their_shares_are_in_the_books(
         standin.add(0, idle.pid, 512)
         with agent(standin, tmp_path, collector.address) as running:
             wait_until(lambda: one(client, "SELECT count() FROM gpu_usage") >= 6)
-            running.send_signal(signal.SIGHUP)
+            running.send_signal(signal.SIGTERM)
             assert running.wait(20) == 0
     whole = "ts IN (SELECT ts FROM gpu_usage WHERE gpu_index = 0 AND observed_ms = 1000)"
     rows = client.query(

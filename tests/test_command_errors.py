@@ -14,6 +14,12 @@ import pytest
 from gpuledger_collector.store.client import StoreConfig
 from gpuledger_collector.store.embedded import EmbeddedServer
 
+# These tests may themselves run under nohup.
+WITH_SIGHUP = (
+    "import os, signal, sys\n"
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
 GPULEDGER = str(Path(sys.executable).parent / "gpuledger")
 
 
@@ -87,9 +93,8 @@ def test_serve_when_its_port_is_taken_then_one_line_says_so(database: StoreConfi
 def test_serve_when_asked_to_end_then_it_drains_and_says_so(
     database: StoreConfig, number: signal.Signals
 ) -> None:
-    with subprocess.Popen(
-        [GPULEDGER, *serve(database)], stderr=subprocess.PIPE, text=True
-    ) as process:
+    command = [sys.executable, "-c", WITH_SIGHUP, GPULEDGER, *serve(database)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert f"store={database.url} database={database.database}" in process.stderr.readline()
         process.send_signal(number)
