@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import gpuledger_collector
 from gpuledger_collector.store.client import StoreConfig, StoreError, connect
 from gpuledger_collector.store.embedded import EmbeddedServer
 
@@ -54,6 +55,16 @@ def test_server_when_its_directory_cannot_be_made_then_one_line_says_so(tmp_path
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="name a directory that can be written"):
         EmbeddedServer(tmp_path / "file" / "store").start()
+
+
+def test_server_when_started_in_a_strangers_directory_then_nothing_of_it_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "subprocess.py").write_text("raise SystemExit('the stranger was run')")
+    monkeypatch.setenv("PYTHONPATH", str(Path(gpuledger_collector.__file__).parents[1]))
+    monkeypatch.chdir(tmp_path)
+    with EmbeddedServer(tmp_path / "store") as server:
+        assert server.alive
 
 
 _PARENT = """

@@ -18,6 +18,7 @@ from gpuledger_agent.daemon import Daemon
 from gpuledger_agent.devices.nvml import NvmlLayer
 from gpuledger_agent.options import Refused, load_file, settings
 from gpuledger_agent.sample import as_json, as_table, take_sample
+from gpuledger_agent.signals import ending
 from gpuledger_agent.spool import SpoolError
 from gpuledger_agent.text import one_line
 
@@ -53,7 +54,7 @@ def run(config: AgentConfig, log_level: str) -> None:
     def end(_signal: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ending():
         signal.signal(number, end)
     try:
         Daemon(config, NvmlLayer()).run(stop)
@@ -63,7 +64,14 @@ def run(config: AgentConfig, log_level: str) -> None:
 
 @cli.command()
 @settings
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to print what was found.",
+)
 @click.pass_context
 def check(context: click.Context, config: AgentConfig, log_level: str, form: str) -> None:
     """Say what this host can see and attribute, and what to do where it cannot.
@@ -87,7 +95,14 @@ def check(context: click.Context, config: AgentConfig, log_level: str, form: str
 
 @cli.command()
 @settings
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print the window.",
+)
 def sample(config: AgentConfig, log_level: str, form: str) -> None:
     """Measure one window and print it, without storing or sending it."""
     log.configure(log_level)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import threading
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 from wsgiref.simple_server import WSGIServer
@@ -18,6 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import start_http_server
 
 from gpuledger_agent.config import host_port
+from gpuledger_collector.listening import ServeError, Tls, listen
 from gpuledger_collector.metrics import Metrics
 from gpuledger_collector.rollup import Rollup
 from gpuledger_collector.server import TelemetryService
@@ -48,19 +47,6 @@ _OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.so_reuseport", 0),
 )
-
-
-class ServeError(Exception):
-    """The collector cannot serve as it was told to; says why and what to do in one line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Files of PEM: our certificate and key, and what agents' certificates must be signed by."""
-
-    certificate: Path
-    key: Path
-    client_ca: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +88,8 @@ class Collector:
         following = asyncio.create_task(self._window_age.follow())
         await server.start()
         rollup.start()
-        log.info("event=serving port=%d store=%r", self.port, self._settings.store)
+        store = self._settings.store
+        log.info("event=serving port=%d store=%s database=%s", self.port, store.url, store.database)
         if ready is not None:
             ready.set()
         try:
@@ -132,17 +119,8 @@ class Collector:
         service = TelemetryService(writer, self._metrics, self._window_age.oldest)
         add_TelemetryServicer_to_server(service, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        address = self._settings.listen
-        credentials = _credentials(self._settings)
-        try:
-            if credentials is None:
-                self.port = server.add_insecure_port(address)
-            else:
-                self.port = server.add_secure_port(address, credentials)
-        except RuntimeError as error:
-            raise ServeError(
-                f"cannot listen on {address}: is the port taken? (--listen)"
-            ) from error
+        settings = self._settings
+        self.port = listen(server, settings.listen, settings.tls, insecure=settings.insecure)
         return server
 
     def _serve_metrics(self) -> WSGIServer | None:
@@ -244,30 +222,3 @@ class CollectorThread:
     async def _main(self) -> None:
         self._collector = Collector(self._settings)
         await self._collector.run(self._ready)
-
-
-def _credentials(settings: CollectorSettings) -> grpc.ServerCredentials | None:
-    """TLS as configured; None for plaintext, which only this host may speak unless forced."""
-    if settings.tls is None:
-        host, _ = host_port(settings.listen)
-        if not settings.insecure and not _is_loopback(host):
-            raise ServeError(
-                f"plaintext on {host} would show everyone's usage to the network: give"
-                " --tls-cert and --tls-key, or --insecure if the network is trusted"
-            )
-        return None
-    try:
-        pair = (settings.tls.key.read_bytes(), settings.tls.certificate.read_bytes())
-        roots = settings.tls.client_ca.read_bytes() if settings.tls.client_ca else None
-    except OSError as error:
-        raise ServeError(f"TLS: {error.filename}: {error.strerror}") from error
-    return grpc.ssl_server_credentials([pair], roots, require_client_auth=roots is not None)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +12,13 @@ import click
 from gpuledger_agent import log
 from gpuledger_agent.config import ConfigError, host_port
 from gpuledger_agent.options import Refused
+from gpuledger_agent.signals import ending
 from gpuledger_collector.config import store_options
-from gpuledger_collector.serve import Collector, CollectorSettings, ServeError, Tls
+from gpuledger_collector.listening import ServeError, Tls
+from gpuledger_collector.serve import Collector, CollectorSettings
 from gpuledger_collector.store.client import StoreConfig, connect
 from gpuledger_collector.store.embedded import EmbeddedServer
+from gpuledger_collector.store.keeper import Keeper
 from gpuledger_collector.store.migrate import migrate
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -44,7 +46,13 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     metavar="DIR",
     help="Run an embedded ClickHouse on this directory instead of --clickhouse-url.",
 )
-@click.option("--embedded-port", default=8123, show_default=True, help="Its HTTP port.")
+@click.option(
+    "--embedded-port",
+    type=click.IntRange(0, 65535),
+    default=8123,
+    show_default=True,
+    help="Its HTTP port.",
+)
 @click.option("--tls-cert", type=_FILE, help="Our certificate (PEM).")
 @click.option("--tls-key", type=_FILE, help="Its key (PEM).")
 @click.option("--tls-client-ca", type=_FILE, help="Agents must show a certificate of this CA.")
@@ -74,7 +82,7 @@ def serve(
     if (tls_cert is None) != (tls_key is None) or (tls_client_ca and not tls_cert):
         raise Refused("TLS needs both --tls-cert and --tls-key")
     tls = Tls(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None
-    for address in filter(None, (listen, metrics)):
+    for address in (listen, metrics) if metrics else (listen,):
         try:
             host_port(address)
         except ConfigError as error:
@@ -86,6 +94,7 @@ def serve(
             store = replace(store, url=server.url, username="default", password="")
             with connect(store, create_database=True) as client:
                 migrate(client)
+            stack.enter_context(Keeper(server))
         settings = CollectorSettings(listen, metrics, store, tls, insecure)
         try:
             asyncio.run(_serve(settings))
@@ -96,6 +105,6 @@ def serve(
 async def _serve(settings: CollectorSettings) -> None:
     collector = Collector(settings)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ending():
         loop.add_signal_handler(number, collector.stop)
     await collector.run()

@@ -13,7 +13,8 @@ from gpuledger_agent.devices.nvml import NvmlLayer
 from gpuledger_agent.options import Refused
 from gpuledger_agent.spool import SpoolError
 from gpuledger_collector.demo.local import local_books, say_where, until_signal
-from gpuledger_collector.serve import CollectorSettings, ServeError
+from gpuledger_collector.listening import ServeError
+from gpuledger_collector.serve import CollectorSettings
 
 
 @click.command()

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import click
 
+from gpuledger_agent.signals import ending
 from gpuledger_collector.serve import CollectorSettings, CollectorThread
 from gpuledger_collector.store.client import StoreConfig, StoreError, connect
 from gpuledger_collector.store.embedded import EmbeddedServer
+from gpuledger_collector.store.keeper import Keeper
 from gpuledger_collector.store.migrate import migrate
 
 _REVIEW = "SELECT * FROM request_review"
@@ -42,7 +44,7 @@ def local_books(
         with connect(store, create_database=True) as client:
             migrate(client)
         bound = replace(settings, store=store)
-        with CollectorThread(bound) as collector:
+        with Keeper(server), CollectorThread(bound) as collector:
             yield LocalBooks(store, collector.address)
     finally:
         server.stop()
@@ -71,7 +73,7 @@ def say_where(books: LocalBooks, lead: str) -> None:
 
 @contextmanager
 def until_signal() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts."""
+    """An event that Ctrl-C, SIGTERM and SIGHUP set; a second Ctrl-C interrupts."""
     stop = threading.Event()
 
     def end(number: int, _: object) -> None:
@@ -79,7 +81,7 @@ def until_signal() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stop.set()
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, end) for number in ending()}
     try:
         yield stop
     finally:

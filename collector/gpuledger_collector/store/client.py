@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
@@ -12,6 +13,10 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 MIN_VERSION = (25, 3)
 """Oldest ClickHouse whose SQL ours is: SQL SECURITY in views came with 24.2, the long-term
 release 25.3 is what we vouch for."""
+
+# What the libraries would log of a fault, they also raise, and we say it once.
+for _name in ("clickhouse_connect", "urllib3"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 _SETTINGS = {
     # An insert is acknowledged once it is in the table, not in a buffer.
@@ -66,7 +71,8 @@ def connect(config: StoreConfig, *, create_database: bool = False) -> Client:
             send_receive_timeout=330,
         )
     except (ClickHouseError, OSError) as error:
-        raise StoreError(f"{config.url}: {one_line(error)}") from error
+        remedy = "" if "Code: " in str(error) else "; is it ClickHouse's HTTP port, and is it up?"
+        raise StoreError(f"{config.url}: {one_line(error)}{remedy}") from error
     version = tuple(int(part) for part in (client.server_version or "0").split(".")[:2])
     if version < MIN_VERSION:
         client.close()
@@ -79,7 +85,7 @@ def connect(config: StoreConfig, *, create_database: bool = False) -> Client:
 
 def one_line(error: Exception) -> str:
     """What ClickHouse or the network said, without stack, version and advertisement."""
-    text = " ".join(str(error).split())
+    text = _from_network(error) or " ".join(str(error).split())
     code = "Code: "
     if code in text and "DB::Exception: " in text:
         number = text.split(code, 1)[1].split(".", 1)[0]
@@ -87,6 +93,16 @@ def one_line(error: Exception) -> str:
     for end in (" (version ", " (for url "):
         text = text.split(end, 1)[0]
     return text[:500] or type(error).__name__
+
+
+def _from_network(error: BaseException) -> str:
+    """What the system said of a connection, without what libraries wrapped around it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return ""
 
 
 def _create_database(config: StoreConfig) -> None:

@@ -4,12 +4,17 @@
 START LISTEN HTTP it serves its real HTTP interface for as long as the query that follows runs. This
 entry point is private: chdb-core is pinned in pyproject.toml, and nothing about it is known
 outside this file. It reads $HOME/.clickhouse-local/config.xml.
+
+Whoever is on this host reaches its port, and it may run as root. Made for its own user's files, it
+would read, write and run for them whatever root may: its one user is granted tables and views
+only, and the process is confined to its directory, since `SELECT file(…)` asks for no grant.
 """
 
 from __future__ import annotations
 
 import fcntl
 import importlib.util
+import logging
 import os
 import signal
 import socket
@@ -24,7 +29,10 @@ from types import TracebackType
 from typing import IO, Any, Self
 from xml.sax.saxutils import escape
 
+from gpuledger_collector.store import confine
 from gpuledger_collector.store.client import StoreError
+
+log = logging.getLogger(__name__)
 
 READY_S = 60.0
 """Longest start: a large data directory is read first."""
@@ -34,6 +42,7 @@ HOST = "127.0.0.1"
 _CONFIG = """<clickhouse>
   <http_port>{port}</http_port>
   <listen_host>{host}</listen_host>
+  <users_config>users.xml</users_config>
   <logger>
     <level>warning</level>
     <log>{log}</log>
@@ -48,6 +57,45 @@ _CONFIG = """<clickhouse>
   </merge_tree>
 </clickhouse>
 """
+
+# The child's own session logs in as this user too, hence without a password.
+_USERS = """<clickhouse>
+  <users>
+    <default>
+      <password/>
+      <networks><ip>{host}</ip></networks>
+      <profile>default</profile>
+      <quota>default</quota>
+      <grants>
+        <query>GRANT SELECT, INSERT, ALTER, TRUNCATE, OPTIMIZE, SHOW ON *.*</query>
+        <query>GRANT CREATE DATABASE, CREATE TABLE, CREATE VIEW ON *.*</query>
+        <query>GRANT DROP DATABASE, DROP TABLE, DROP VIEW ON *.*</query>
+        <query>GRANT SYSTEM LISTEN, SYSTEM MERGES, SYSTEM TTL MERGES ON *.*</query>
+        <query>GRANT TABLE ENGINE ON MergeTree, TABLE ENGINE ON ReplacingMergeTree</query>
+      </grants>
+    </default>
+  </users>
+  <profiles>
+    <default>
+      <constraints>
+        <format_schema><const/></format_schema>
+        <output_format_schema><const/></output_format_schema>
+        <format_template_row><const/></format_template_row>
+        <format_template_resultset><const/></format_template_resultset>
+      </constraints>
+    </default>
+  </profiles>
+  <quotas><default/></quotas>
+</clickhouse>
+"""
+
+# What the child may read besides its data, where it exists: code, and what the machine is like.
+_READABLE = (
+    "/usr", "/lib", "/lib64", "/nix/store", "/gnu/store", "/etc/ld.so.cache", "/etc/localtime",
+    "/etc/hosts", "/dev/null", "/dev/urandom", "/sys/devices", "/sys/fs/cgroup",
+    "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat",
+)  # fmt: skip
+_ENVIRONMENT = ("LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TZ")
 
 # The format must be TabSeparated: with others clickhouse-connect refuses the connection.
 _FORMAT = "TabSeparated"
@@ -86,6 +134,11 @@ class EmbeddedServer:
         """Whether the child runs."""
         return self._child is not None and self._child.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """How the child ended, as in subprocess.Popen; None while it runs, or if there is none."""
+        return self._child.poll() if self._child else None
+
     def start(self) -> None:
         """Start, and wait until it answers."""
         try:
@@ -105,15 +158,22 @@ class EmbeddedServer:
         errors = (self._data_dir / "stderr.log").open("wb")
         with errors:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", __spec__.name, str(self._data_dir / "data")],
+                # -P: no module out of the directory that somebody happens to start us in.
+                [sys.executable, "-P", "-m", __spec__.name, str(self._data_dir / "data")],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
-                env=os.environ | {"HOME": str(self._data_dir)},
+                env=self._environment(),
                 # Ctrl-C in a terminal is for the parent, which ends us in its own order.
                 start_new_session=True,
             )
         self._wait_until_ready()
+        if os.geteuid() == 0 and not confine.version():
+            log.warning(
+                "event=store_not_confined reason=%r remedy=%r",
+                "this kernel has no Landlock: all users of this host can read root's files by SQL",
+                "run it as another user, or use a ClickHouse server (--clickhouse-url)",
+            )
 
     def stop(self) -> None:
         """End the child; what it acknowledged is on disk."""
@@ -155,11 +215,17 @@ class EmbeddedServer:
                 f"{self._data_dir}: {error.strerror}; name a directory that can be written"
             ) from error
 
+    def _environment(self) -> dict[str, str]:
+        """What the child needs; of ours, which it would show to whoever asks, nothing else."""
+        ours = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        return ours | {"HOME": str(self._data_dir), "TMPDIR": str(self._data_dir)}
+
     def _write_config(self) -> None:
         home = self._data_dir / ".clickhouse-local"
         home.mkdir(exist_ok=True)
-        log = escape(str(self._data_dir / "clickhouse.log"))
-        (home / "config.xml").write_text(_CONFIG.format(port=self._port, host=HOST, log=log))
+        log_file = escape(str(self._data_dir / "clickhouse.log"))
+        (home / "config.xml").write_text(_CONFIG.format(port=self._port, host=HOST, log=log_file))
+        (home / "users.xml").write_text(_USERS.format(host=HOST))
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_S
@@ -177,7 +243,8 @@ class EmbeddedServer:
     def _last_words(self) -> str:
         lines = (self._data_dir / "stderr.log").read_text("utf-8", "replace").split("\n")
         said = [line.strip() for line in lines if line.strip()]
-        return said[-1][:300] if said else "it gave no answer"
+        telling = [line for line in said if "Exception" in line or "Error" in line] or said
+        return telling[-1][:300] if telling else "it gave no answer"
 
 
 def _free_port(wanted: int) -> int:
@@ -199,6 +266,9 @@ def _die_with_parent() -> None:
 
 def _serve(directory: str) -> None:
     """Be the child: serve until killed."""
+    if confine.version():
+        code = (sys.prefix, sys.base_prefix, *sys.path)
+        confine.confine([Path(directory).parent], map(Path, (*_READABLE, *code)))
     threading.Thread(target=_die_with_parent, daemon=True).start()
     from chdb import _chdb  # noqa: PLC0415
 
