@@ -100,3 +100,23 @@ def test_serve_when_asked_to_end_then_it_drains_and_says_so(
         process.send_signal(number)
         assert process.wait(30) == 0
         assert "event=draining" in process.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("sql", "code", "said"),
+    [
+        ("  ", 2, "no SQL"),
+        ("SELECT 1 FORMAT PrettyCompact", 2, "leave FORMAT out of the query"),
+        ("SELEC 1", 2, "Syntax error: failed at position 7 (1) (line 1, col 7)"),
+        ("DROP TABLE gpus_raw", 2, "readonly"),
+        ("SELECT host FROM gpus", 0, "no rows"),
+    ],
+)
+def test_query_when_there_are_no_rows_to_show_then_one_short_line_says_why(
+    database: StoreConfig, sql: str, code: int, said: str
+) -> None:
+    done = run("query", "--clickhouse-url", database.url, "--database", database.database, sql)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
+    assert len(done.stderr) < 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -55,8 +56,10 @@ def test_demo_when_ended_by_a_signal_then_nothing_is_left_behind(
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env,
     ) as demo:  # fmt: skip
         assert demo.stdout is not None
-        url = ""
+        url = ask = ""
         for line in demo.stdout:
+            if " query " in line:
+                ask = line
             if match := re.search(r"curl '(http://[^/]+)/\?database=(\w+)'", line):
                 url, database = match.groups()
                 break
@@ -64,10 +67,34 @@ def test_demo_when_ended_by_a_signal_then_nothing_is_left_behind(
         question = f"{url}/?database={database}&query=SELECT%20count()%20FROM%20waste_by_team"
         with urllib.request.urlopen(question) as answer:
             assert int(answer.read()) >= 8
+        asked = subprocess.run(shlex.split(ask), capture_output=True, text=True, check=True)
+        assert "oversized" in asked.stdout
         children = children_of(demo.pid)
         assert children
         demo.send_signal(number)
         assert demo.wait(40) == 0
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+    assert list(tmp_path.glob("gpuledger-demo-*")) == []
+
+
+def test_demo_when_ended_before_the_ledger_is_printed_then_none_is_and_nothing_is_left_behind(
+    tmp_path: Path,
+) -> None:
+    env = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [GPULEDGER, "demo", "--hours", "48", "--port", "0"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env,
+    ) as demo:  # fmt: skip
+        assert demo.stdout is not None
+        assert demo.stderr is not None
+        said = b""
+        while b"0%" not in said:
+            said += demo.stderr.read(1)
+        children = children_of(demo.pid)
+        assert children
+        demo.send_signal(signal.SIGINT)
+        assert demo.stdout.read() == b""
+        assert demo.wait(40) == 130
     assert not any(Path(f"/proc/{child}").exists() for child in children)
     assert list(tmp_path.glob("gpuledger-demo-*")) == []
 

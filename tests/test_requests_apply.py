@@ -55,9 +55,13 @@ def test_apply_when_repeated_then_nothing_changes(client: Client) -> None:
 def test_apply_when_one_differs_then_only_it_gets_a_new_version(client: Client) -> None:
     other = replace(REQUEST, id="b", requested_until=datetime(2026, 7, 1, tzinfo=UTC))
     requests.apply(client, [REQUEST, other])
-    changed = replace(REQUEST, gpus=Decimal(4))
+    begins = datetime(2026, 2, 1, tzinfo=UTC)
+    changed = replace(REQUEST, gpus=Decimal(4), requested_from=begins)
     [change] = requests.apply(client, [changed, other])
-    assert change.differences() == [("gpus", Decimal("7.125"), Decimal(4))]
+    assert change.differences() == [
+        ("gpus", Decimal("7.125"), Decimal(4)),
+        ("from", REQUEST.requested_from, begins),
+    ]
     assert sorted(requests.read_current(client), key=lambda r: r.id) == [changed, other]
     assert count(client, "capacity_requests") == 3
 

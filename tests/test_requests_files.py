@@ -146,6 +146,8 @@ def test_load_when_a_team_is_called_like_nobody_then_it_is_refused(tmp_path: Pat
         ("requests:\n\t- id: a\n", "2: is not valid YAML: "),
         ("requests:\n  - id: 'a\n", "3: is not valid YAML: "),
         ("a: &a [x]\nb: [*a, *a]\n", "1: uses an anchor or alias; write the value out"),
+        ("requests: !!python/object:os.system []\n", "1: has a tag, tag:yaml.org,2002:python/"),
+        ("requests:\n  - !!map {id: a}\n", "2: has a tag, tag:yaml.org,2002:map; leave it out"),
         ("requests: " + "[" * 20, "1: nests too deep"),
         ("[" * 100_000, "1: "),
         (b"requests:\n  - id: a\0b\n", "2: holds a control character; delete it"),

@@ -16,6 +16,8 @@ from rich.text import Text
 
 FORMATS = ("table", "json", "csv")
 
+_ANY_WIDTH = 100_000
+
 Rows = Sequence[Sequence[Any]]
 
 
@@ -31,7 +33,8 @@ def show(columns: Sequence[str], rows: Rows, form: str = "table", *, title: str 
             writer.writerow(columns)
             writer.writerows([["" if v is None else _text(v) for v in row] for row in rows])
         case _:
-            console().print(table(columns, rows, title))
+            to = console()
+            to.print(table(columns, rows, to, title=title))
 
 
 def console(width: int = 400) -> Console:
@@ -39,8 +42,12 @@ def console(width: int = 400) -> Console:
     return Console() if sys.stdout.isatty() else Console(width=width)
 
 
-def table(columns: Sequence[str], rows: Rows, title: str = "") -> Table:
-    """A table with numbers to the right."""
+def table(columns: Sequence[str], rows: Rows, to: Console, *, title: str = "") -> Table:
+    """A table with numbers to the right.
+
+    Where the console is too narrow for it, the columns move together and their names are broken
+    at underscores; what is too wide even so is folded.
+    """
     shown = Table(
         title=title or None,
         title_justify="left",
@@ -55,6 +62,11 @@ def table(columns: Sequence[str], rows: Rows, title: str = "") -> Table:
     for row in rows:
         # Text, not str: values are data, never rich's markup.
         shown.add_row(*(Text("-" if v is None else _text(v)) for v in row))
+    if to.measure(shown, options=to.options.update_width(_ANY_WIDTH)).maximum > to.width:
+        shown.padding = 0
+        shown.show_edge = False
+        for column, name in zip(shown.columns, columns, strict=True):
+            column.header = name.replace("_", "_\n")
     return shown
 
 

@@ -69,23 +69,32 @@ def _run(books: LocalBooks, hours: int, seed: int, stop: threading.Event, *, lea
     begins = (now // 3600 - hours) * 3600
     hosts = fleet(begins, seed)
     running = Fleet(hosts, begins, books.collector)
-    with connect(books.store) as client:
-        _declare(client, begins)
-        _say(f"{len(hosts)} hosts live through {hours} hours:", end="")
-        running.past(
-            now // 60 * 60, HISTORY_WINDOW_S, HISTORY_TICK_S, lambda p: _say(f" {p}%", end="")
-        )
-        while not (running.sent() or stop.wait(0.05)):
-            pass
-        _say("; adding up ...")
-        while Rollup(client, settle_s=0).run_once() and not stop.is_set():
-            pass
-        tell(client, output.console(100))
-    click.echo(f"\nbooks of {len(hosts)} hosts, ready after {time.time() - now:.0f} s")
-    if not leave:
-        say_where(books, "The fleet goes on living.")
-        running.live(stop)
-    running.stop()
+    try:
+        with connect(books.store) as client:
+            _declare(client, begins)
+            _say(f"{len(hosts)} hosts live through {hours} h:", end="")
+            past = (now // 60 * 60, HISTORY_WINDOW_S, HISTORY_TICK_S)
+            running.past(*past, lambda p: _say(f" {p}%", end=""), stop)
+            while not (running.sent() or stop.wait(0.05)):
+                pass
+            _unless(stop)
+            _say("; adding up ...")
+            rollup = Rollup(client, settle_s=0)
+            while rollup.run_once():
+                _unless(stop)
+            tell(client, output.console(100))
+        click.echo(f"\nbooks of {len(hosts)} hosts, ready after {time.time() - now:.0f} s")
+        if not leave:
+            say_where(books, "The fleet goes on living.")
+            running.live(stop)
+    finally:
+        running.stop()
+
+
+def _unless(stop: threading.Event) -> None:
+    if stop.is_set():
+        _say("")
+        raise click.Abort
 
 
 def _declare(client: Client, begins: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import click
@@ -11,6 +12,9 @@ from gpuledger_agent.options import Refused
 from gpuledger_collector import output
 from gpuledger_collector.config import store_options
 from gpuledger_collector.store.client import StoreConfig, StoreError, connect, one_line
+
+_FORMAT = re.compile(r"\bFORMAT\s+\w+\s*;?\s*\Z", re.IGNORECASE)
+"""Asked for in the query, where the driver asks for its own."""
 
 
 @click.command()
@@ -24,12 +28,19 @@ def query(sql: str, store: StoreConfig, form: str) -> None:
     Example: gpuledger query "SELECT * FROM waste_by_team ORDER BY waste_usd DESC LIMIT 5"
     """
     text = sys.stdin.read() if sql == "-" else sql
+    if not text.strip():
+        raise Refused("no SQL: give a query, or - and the query on stdin")
     with connect(store) as client:
         try:
             # Level 2: reading only, but settings may be given in the query.
             result = client.query(text, settings={"readonly": "2"})
         except ClickHouseError as error:
+            if "SYNTAX_ERROR" in str(error) and _FORMAT.search(text):
+                raise Refused("leave FORMAT out of the query: --format says it") from error
             if "Code: " in str(error):
                 raise Refused(one_line(error)) from error
             raise StoreError(f"{store.url}: {one_line(error)}") from error
-    output.show(result.column_names, result.result_rows, form)
+    if form == "table" and not result.result_rows:
+        click.echo("no rows", err=True)
+    else:
+        output.show(result.column_names, result.result_rows, form)

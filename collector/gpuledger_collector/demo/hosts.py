@@ -112,13 +112,20 @@ class Fleet:
         self._clock = SimulatedClock(begins)
         self._agents = [SimulatedAgent(host, self._clock, collector) for host in hosts]
 
-    def past(self, until: float, window_s: int, tick_s: float, told: Callable[[int], None]) -> None:
-        """Live through history, up to `until`; `told` hears the percentage done."""
+    def past(
+        self,
+        until: float,
+        window_s: int,
+        tick_s: float,
+        told: Callable[[int], None],
+        stop: threading.Event,
+    ) -> None:
+        """Live through history, up to `until` or `stop`; `told` hears the percentage done."""
         begins = self._clock.at
         for agent in self._agents:
             agent.start(window_s, tick_s)
         done = -1
-        while self._clock.at <= until:
+        while self._clock.at <= until and not stop.is_set():
             for agent in self._agents:
                 agent.tick(PAST_ROWS)
             percent = int(100 * (self._clock.at - begins) / max(until - begins, 1))

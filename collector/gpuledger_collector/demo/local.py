@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +21,8 @@ from gpuledger_collector.store.embedded import EmbeddedServer
 from gpuledger_collector.store.keeper import Keeper
 from gpuledger_collector.store.migrate import migrate
 
-_REVIEW = "SELECT * FROM request_review"
-_WASTE = "SELECT * FROM waste_by_team FORMAT PrettyCompact"
+_REVIEW = "SELECT id, requested_gpus, used_gpus_p95, verdict FROM request_review"
+_WASTE = "SELECT team, requested_gpu_hours, waste_gpu_hours FROM waste_by_team FORMAT PrettyCompact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +69,17 @@ def say_where(books: LocalBooks, lead: str) -> None:
     """Print how to ask these books in SQL."""
     flag = "" if books.store.url.endswith(":8123") else f" --clickhouse-url {books.store.url}"
     address = f"{books.store.url}/?database={books.store.database}"
-    click.echo(f"{lead} Ask for yourself, here or in Grafana, or end with Ctrl-C:")
-    click.echo(f'  gpuledger query{flag} "{_REVIEW}"')
+    click.echo(f"{lead} Ask it from another terminal or from Grafana; it ends with Ctrl-C:")
+    click.echo(f'  {_program()} query{flag} "{_REVIEW}"')
     click.echo(f"  curl '{address}' -d \"{_WASTE}\"")
+
+
+def _program() -> str:
+    """How to call us: by name where that finds us, else by the path that we were called by."""
+    called, found = Path(sys.argv[0]), shutil.which("gpuledger")
+    if found and called.exists() and called.samefile(found):
+        return "gpuledger"
+    return shlex.quote(str(called))
 
 
 @contextmanager

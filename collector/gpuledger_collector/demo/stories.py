@@ -34,7 +34,7 @@ def tell(client: Client, console: Console) -> None:
             console.print("nothing of the kind", highlight=False)
             continue
         console.print(story.caption(rows), markup=False, highlight=False)
-        console.print(table(result.column_names, result.result_rows))
+        console.print(table(result.column_names, result.result_rows, console))
 
 
 def _balance(rows: Sequence[Row]) -> str:

@@ -59,14 +59,13 @@ class Change:
     after: CapacityRequest
 
     def differences(self) -> list[tuple[str, object, object]]:
-        """Name, value before and value after of every field that changes."""
-        if self.before is None:
-            return [(f.name, None, getattr(self.after, f.name)) for f in fields(self.after)]
-        pairs = (
-            (f.name, getattr(self.before, f.name), getattr(self.after, f.name))
-            for f in fields(self.after)
-        )
-        return [(name, old, new) for name, old, new in pairs if old != new]
+        """Name in a file, value before and value after of every field that changes."""
+        found = []
+        for each in fields(self.after):
+            old, new = getattr(self.before, each.name, None), getattr(self.after, each.name)
+            if self.before is None or old != new:
+                found.append((each.name.removeprefix("requested_"), old, new))
+        return found
 
 
 def load(path: Path) -> list[CapacityRequest]:

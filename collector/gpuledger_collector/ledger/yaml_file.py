@@ -30,6 +30,8 @@ def _compose(text: str, problems: Problems) -> yaml.Node | None:
                 problems.add(line, "uses an anchor or alias; write the value out")
             elif isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
+                if event.tag:
+                    problems.add(line, f"has a tag, {event.tag[:40]}; leave it out")
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
             if depth > _MAX_DEPTH:

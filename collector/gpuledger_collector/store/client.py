@@ -90,7 +90,7 @@ def one_line(error: Exception) -> str:
     if code in text and "DB::Exception: " in text:
         number = text.split(code, 1)[1].split(".", 1)[0]
         text = f"{text.split('DB::Exception: ', 1)[1]} (ClickHouse error {number})"
-    for end in (" (version ", " (for url "):
+    for end in (" (version ", " (for url ", " Expected one of: "):
         text = text.split(end, 1)[0]
     return text[:500] or type(error).__name__
 
