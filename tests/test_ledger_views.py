@@ -157,6 +157,23 @@ def test_review_when_64_are_requested_and_20_used_then_44_can_be_had_back(client
     ) == [(64, 30, 20, 80, 50, 44, "oversized")]
 
 
+def test_review_when_memory_is_requested_then_the_measured_p99_stands_beside_it(
+    client: Client,
+) -> None:
+    request(client, "a", 2, gpu_memory_gib=64)
+    request(client, "silent", 1, model="encoder")
+    rows = [
+        process(ts, gpu=f"GPU-{number}", mem_mib_mean=(20 if number else 40) * 1024)
+        for number in range(10)
+        for ts in windows(12)
+    ]
+    rows += [process(ts, gpu="GPU-x", model="encoder", mem_source="unknown") for ts in windows(12)]
+    fill(client, rows)
+    assert select(
+        client, "id, gpu_memory_gib, measured_memory_gib_p99", "request_review ORDER BY id"
+    ) == [("a", 64, pytest.approx(40, abs=0.01)), ("silent", None, None)]
+
+
 def test_review_when_requests_are_equal_then_they_share_by_their_gpus(client: Client) -> None:
     request(client, "big", 3)
     request(client, "small", 1)

@@ -233,6 +233,7 @@ CREATE TABLE capacity_requests
     `pool` LowCardinality(String) COMMENT 'In which pool',
     `gpu_model` LowCardinality(String) COMMENT 'Part of the GPU model name wanted, without regard to case; empty: any',
     `gpus` Decimal(12, 3) COMMENT 'How many GPUs',
+    `gpu_memory_gib` Nullable(Decimal(12, 3)) COMMENT 'Memory that the team expects to need on each GPU, GiB; NULL: not said',
     `expected_sm_pct` Nullable(Decimal(6, 3)) COMMENT 'SM use that the team expects, percent of each GPU; NULL: not said',
     `requested_from` DateTime('UTC') COMMENT 'From when on',
     `requested_until` Nullable(DateTime('UTC')) COMMENT 'Until when; NULL: no end',
@@ -1607,6 +1608,8 @@ CREATE VIEW request_review
     `used_gpus_p50` Nullable(Float64) COMMENT 'GPUs active at a time, median of minutes; NULL: nothing observed',
     `used_gpus_p95` Nullable(Float64) COMMENT 'GPUs active at a time, 95th percentile of minutes; NULL: nothing observed',
     `used_gpus_max` Nullable(Float64) COMMENT 'GPUs active at a time, highest minute; NULL: nothing observed',
+    `gpu_memory_gib` Nullable(Float64) COMMENT 'Memory that the team expects to need on each GPU, GiB; NULL: not said',
+    `measured_memory_gib_p99` Nullable(Float64) COMMENT 'Memory measured on one GPU, 99th percentile of the time present, GiB, within 0.01; NULL: the driver does not say',
     `expected_sm_pct` Nullable(Float64) COMMENT 'SM use that the team expects, percent; NULL: not said',
     `measured_sm_pct` Nullable(Float64) COMMENT 'SM use measured, mean of the time held, percent; NULL: nothing measured',
     `observed_hours` Float64 COMMENT 'Hours of telemetry that this rests on',
@@ -1624,7 +1627,7 @@ AS WITH
     (
         SELECT
             id,
-            argMax(tuple(team, pool, model, endpoint, use_case, gpu_model, toString(status), owner, toFloat64(gpus), toNullable(toFloat64(expected_sm_pct))), applied_at) AS request
+            argMax(tuple(team, pool, model, endpoint, use_case, gpu_model, toString(status), owner, toFloat64(gpus), toNullable(toFloat64(expected_sm_pct)), toNullable(toFloat64(gpu_memory_gib))), applied_at) AS request
         FROM capacity_requests
         GROUP BY id
     ),
@@ -1652,7 +1655,8 @@ AS WITH
             sumForEach(u.active_gpu_ms_by_minute) AS active_by_minute,
             sumForEach(u.unmeasured_gpu_ms_by_minute) AS unmeasured_by_minute,
             sum(u.held_ms - u.unmeasured_ms) AS measured,
-            sum(u.busy_ms) AS busy
+            sum(u.busy_ms) AS busy,
+            sumMap(u.mem_mib_histogram) AS memory
         FROM usage_by_request AS u
         WHERE (hour >= toStartOfHour(newest - toIntervalDay(7))) AND (u.request_group != 0)
         GROUP BY
@@ -1668,7 +1672,8 @@ AS WITH
             arrayFilter((ms, look) -> look, arrayResize(g.allocated_by_minute, 60), seen) AS allocated,
             arrayFilter((ms, look) -> look, arrayMap((a, u) -> (a + u), arrayResize(g.active_by_minute, 60), arrayResize(g.unmeasured_by_minute, 60)), seen) AS used,
             g.measured AS measured,
-            g.busy AS busy
+            g.busy AS busy,
+            g.memory AS memory
         FROM in_force AS i
         INNER JOIN observed_hourly AS o ON o.pool = i.pool
         LEFT JOIN got AS g ON (g.hour = o.hour) AND (g.request_group = i.request_group)
@@ -1682,7 +1687,9 @@ AS WITH
             (quantileExactArray(0.95)(h.allocated) * any(h.part)) / 60000 AS allocated_p95,
             arrayMap(ms -> ((ms * any(h.part)) / 60000), quantilesExactArray(0.5, 0.95, 1)(h.used)) AS used,
             sum(h.measured) AS measured,
-            sum(h.busy) AS busy
+            sum(h.busy) AS busy,
+            max(notEmpty(h.memory)) AS memory_known,
+            quantileExactWeightedArray(0.99)(mapKeys(h.memory), mapValues(h.memory)) AS memory_p99
         FROM hours AS h
         GROUP BY id
     )
@@ -1701,6 +1708,8 @@ SELECT
     if(e.minutes > 0, e.used[1], NULL) AS used_gpus_p50,
     if(e.minutes > 0, e.used[2], NULL) AS used_gpus_p95,
     if(e.minutes > 0, e.used[3], NULL) AS used_gpus_max,
+    l.request.11 AS gpu_memory_gib,
+    if(e.memory_known, (e.memory_p99 + 8) / 1024, NULL) AS measured_memory_gib_p99,
     l.request.10 AS expected_sm_pct,
     if(e.measured > 0, (100 * e.busy) / e.measured, NULL) AS measured_sm_pct,
     e.minutes / 60 AS observed_hours,
@@ -2215,7 +2224,8 @@ CREATE VIEW usage_by_request
     `active_gpu_ms_by_minute` Array(UInt64) COMMENT '60 values, one a minute: active_ms of it',
     `unmeasured_gpu_ms_by_minute` Array(UInt64) COMMENT '60 values, one a minute: unmeasured_ms of it',
     `allocated_gpu_ms_by_minute` Array(UInt64) COMMENT '60 values, one a minute: held_ms + unheld_ms of it',
-    `mem_mib_ms` UInt64 COMMENT 'GPU memory x time, MiB x milliseconds'
+    `mem_mib_ms` UInt64 COMMENT 'GPU memory x time, MiB x milliseconds',
+    `mem_mib_histogram` Map(UInt32, UInt64) COMMENT 'Memory on one GPU, mean of a window, in steps of 16 MiB (the lower edge) -> milliseconds of presence'
 )
 DEFINER = default SQL SECURITY DEFINER
 COMMENT 'Hourly usage with the kind of capacity request it belongs to.'
@@ -2289,7 +2299,8 @@ SELECT
     u.active_gpu_ms_by_minute AS active_gpu_ms_by_minute,
     u.unmeasured_gpu_ms_by_minute AS unmeasured_gpu_ms_by_minute,
     u.allocated_gpu_ms_by_minute AS allocated_gpu_ms_by_minute,
-    u.mem_mib_ms AS mem_mib_ms
+    u.mem_mib_ms AS mem_mib_ms,
+    u.mem_mib_histogram AS mem_mib_histogram
 FROM usage_hourly AS u
 LEFT JOIN fitting AS f ON (f.team = u.team) AND (f.pool = u.pool) AND (f.model = u.model) AND (f.endpoint = u.endpoint) AND (f.use_case = u.use_case) AND (f.gpu_model = u.gpu_model)
 LEFT JOIN in_force AS i ON i.hour = u.hour;

@@ -12,6 +12,7 @@ CREATE TABLE IF NOT EXISTS capacity_requests
     pool LowCardinality(String) COMMENT 'In which pool',
     gpu_model LowCardinality(String) COMMENT 'Part of the GPU model name wanted, without regard to case; empty: any',
     gpus Decimal(12, 3) COMMENT 'How many GPUs',
+    gpu_memory_gib Nullable(Decimal(12, 3)) COMMENT 'Memory that the team expects to need on each GPU, GiB; NULL: not said',
     expected_sm_pct Nullable(Decimal(6, 3)) COMMENT 'SM use that the team expects, percent of each GPU; NULL: not said',
     requested_from DateTime('UTC') COMMENT 'From when on',
     requested_until Nullable(DateTime('UTC')) COMMENT 'Until when; NULL: no end',
