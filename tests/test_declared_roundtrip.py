@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 from click.testing import CliRunner
 from clickhouse_connect.driver.client import Client
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuledger_collector.cli import cli
@@ -21,9 +21,10 @@ from gpuledger_collector.ledger.export import FORMATS, export
 from gpuledger_collector.ledger.kinds import Choice, Kind, Label, Moment, Number
 from gpuledger_collector.ledger.prices import BOOK as PRICES
 from gpuledger_collector.ledger.requests import BOOK as REQUESTS
+from gpuledger_collector.ledger.slos import BOOK as SLOS
 from gpuledger_collector.store.client import StoreConfig
 
-BOOKS = {book.name: book for book in (REQUESTS, PRICES)}
+BOOKS = {book.name: book for book in (REQUESTS, PRICES, SLOS)}
 
 TRAPS = ("no", "1.10", "0x1F", "2026-01-01", "null", "a: b", "a, b", "'", '"', "#", "<<", "ü", "😀")
 
@@ -70,6 +71,7 @@ def files(draw: st.DrawFn, book: Book[Any]) -> str:
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("name", BOOKS)
+@settings(deadline=None)
 @given(data=st.data())
 def test_export_when_loaded_again_then_it_is_the_same_by_loader_and_schema(
     tmp_path_factory: pytest.TempPathFactory, name: str, form: str, data: st.DataObject

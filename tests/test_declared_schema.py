@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -18,6 +18,7 @@ from gpuledger_collector.cli import cli
 from gpuledger_collector.ledger.declared import DeclarationError
 from gpuledger_collector.ledger.prices import BOOK as PRICES
 from gpuledger_collector.ledger.requests import BOOK as REQUESTS
+from gpuledger_collector.ledger.slos import BOOK as SLOS
 
 SCHEMA = Draft202012Validator(REQUESTS.schema())
 
@@ -38,7 +39,7 @@ def readings(text: str) -> list[Any]:
     return [yaml.load(text, reader) for reader in (EditorLoader, yaml.BaseLoader)]  # noqa: S506
 
 
-@pytest.mark.parametrize("book", [REQUESTS, PRICES], ids=lambda book: book.name)
+@pytest.mark.parametrize("book", [REQUESTS, PRICES, SLOS], ids=lambda book: book.name)
 def test_schema_when_printed_then_it_is_a_schema_with_every_field(book: Any) -> None:
     printed = CliRunner().invoke(cli, [book.name, "schema"])
     schema = json.loads(printed.stdout)
@@ -66,6 +67,7 @@ def test_schema_when_the_loader_takes_a_file_then_it_does_too(tmp_path: Path, mo
         SCHEMA.validate(reading)
 
 
+@settings(deadline=None)
 @given(
     field=st.sampled_from(list(REQUESTS.kinds)),
     value=st.text(max_size=12)

@@ -18,6 +18,7 @@ COMMANDS = {
     "migrate": "Bring a database to the schema of this version.",
     "requests": "Declare who asked for how many GPUs.",
     "prices": "Declare what GPU time costs.",
+    "slos": "Declare what endpoints must achieve.",
     "query": "Ask the books in SQL.",
 }
 """Subcommand -> what it does; the file in `commands/` has its name."""
