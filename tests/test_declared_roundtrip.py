@@ -71,7 +71,7 @@ def files(draw: st.DrawFn, book: Book[Any]) -> str:
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("name", BOOKS)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(data=st.data())
 def test_export_when_loaded_again_then_it_is_the_same_by_loader_and_schema(
     tmp_path_factory: pytest.TempPathFactory, name: str, form: str, data: st.DataObject

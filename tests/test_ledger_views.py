@@ -27,6 +27,8 @@ CONTRACT = {
     "isolation_violations": "hour host gpu",
     "unattributed_usage": "host process_name user",
     "consolidation_candidates": "pool model",
+    "pool_headroom": "hour pool gpu_model capacity_gpus requested_gpus allocated_gpus used_gpus"
+    " trend_gpus_per_day days_to_full",
 }
 
 
