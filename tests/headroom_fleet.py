@@ -42,6 +42,7 @@ def fill_hours(
                 "gpus": capacity,
                 "observed_ms": capacity * MS,
                 "unallocated_ms": round((capacity - allocated(hour)) * MS),
+                "observed_gpu_ms_by_minute": [capacity * 60_000] * 60,
             }
             for hour in hours
         ],
