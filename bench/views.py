@@ -36,6 +36,7 @@ VIEWS = {
     "unattributed_usage": "",
     "isolation_violations": "hour",
     "consolidation_candidates": "",
+    "pool_headroom": "hour",
 }
 """View -> its time column, if it has one."""
 

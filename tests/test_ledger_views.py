@@ -27,6 +27,8 @@ CONTRACT = {
     "isolation_violations": "hour host gpu",
     "unattributed_usage": "host process_name user",
     "consolidation_candidates": "pool model",
+    "pool_headroom": "hour pool gpu_model capacity_gpus requested_gpus allocated_gpus used_gpus"
+    " trend_gpus_per_day days_to_full",
 }
 
 
@@ -155,6 +157,23 @@ def test_review_when_64_are_requested_and_20_used_then_44_can_be_had_back(client
         " reclaimable_gpus, verdict",
         "request_review",
     ) == [(64, 30, 20, 80, 50, 44, "oversized")]
+
+
+def test_review_when_memory_is_requested_then_the_measured_p99_stands_beside_it(
+    client: Client,
+) -> None:
+    request(client, "a", 2, gpu_memory_gib=64)
+    request(client, "silent", 1, model="encoder")
+    rows = [
+        process(ts, gpu=f"GPU-{number}", mem_mib_mean=(20 if number else 40) * 1024)
+        for number in range(10)
+        for ts in windows(12)
+    ]
+    rows += [process(ts, gpu="GPU-x", model="encoder", mem_source="unknown") for ts in windows(12)]
+    fill(client, rows)
+    assert select(
+        client, "id, gpu_memory_gib, measured_memory_gib_p99", "request_review ORDER BY id"
+    ) == [("a", 64, pytest.approx(40, abs=0.01)), ("silent", None, None)]
 
 
 def test_review_when_requests_are_equal_then_they_share_by_their_gpus(client: Client) -> None:

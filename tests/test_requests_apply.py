@@ -11,8 +11,9 @@ from click.testing import CliRunner, Result
 from clickhouse_connect.driver.client import Client
 
 from gpuledger_collector.cli import cli
-from gpuledger_collector.ledger import prices, requests
+from gpuledger_collector.ledger.prices import BOOK as PRICES
 from gpuledger_collector.ledger.prices import GpuPrice
+from gpuledger_collector.ledger.requests import BOOK as REQUESTS
 from gpuledger_collector.ledger.requests import CapacityRequest
 from gpuledger_collector.store.client import StoreConfig
 
@@ -25,6 +26,7 @@ REQUEST = CapacityRequest(
     pool="production",
     gpu_model="H100",
     gpus=Decimal("7.125"),
+    gpu_memory_gib=None,
     expected_sm_pct=Decimal(60),
     requested_from=datetime(2026, 1, 1, tzinfo=UTC),
     requested_until=None,
@@ -46,40 +48,40 @@ def count(client: Client, table: str) -> int:
 
 
 def test_apply_when_repeated_then_nothing_changes(client: Client) -> None:
-    assert len(requests.apply(client, [REQUEST])) == 1
-    assert requests.read_current(client) == [REQUEST]
-    assert requests.apply(client, [REQUEST]) == []
+    assert len(REQUESTS.apply(client, [REQUEST])) == 1
+    assert REQUESTS.read_current(client) == [REQUEST]
+    assert REQUESTS.apply(client, [REQUEST]) == []
     assert count(client, "capacity_requests") == 1
 
 
 def test_apply_when_one_differs_then_only_it_gets_a_new_version(client: Client) -> None:
     other = replace(REQUEST, id="b", requested_until=datetime(2026, 7, 1, tzinfo=UTC))
-    requests.apply(client, [REQUEST, other])
+    REQUESTS.apply(client, [REQUEST, other])
     begins = datetime(2026, 2, 1, tzinfo=UTC)
     changed = replace(REQUEST, gpus=Decimal(4), requested_from=begins)
-    [change] = requests.apply(client, [changed, other])
+    [change] = REQUESTS.apply(client, [changed, other])
     assert change.differences() == [
         ("gpus", Decimal("7.125"), Decimal(4)),
         ("from", REQUEST.requested_from, begins),
     ]
-    assert sorted(requests.read_current(client), key=lambda r: r.id) == [changed, other]
+    assert sorted(REQUESTS.read_current(client), key=lambda r: r.id) == [changed, other]
     assert count(client, "capacity_requests") == 3
 
 
 def test_apply_when_a_request_is_left_out_then_it_stays(client: Client) -> None:
-    requests.apply(client, [REQUEST])
-    requests.apply(client, [replace(REQUEST, id="b")])
-    assert {r.id for r in requests.read_current(client)} == {"a", "b"}
+    REQUESTS.apply(client, [REQUEST])
+    REQUESTS.apply(client, [replace(REQUEST, id="b")])
+    assert {r.id for r in REQUESTS.read_current(client)} == {"a", "b"}
 
 
 def test_prices_when_corrected_then_the_latest_counts(client: Client) -> None:
     price = GpuPrice("H100", "", Decimal("2.5"), datetime(2026, 1, 1, tzinfo=UTC))
-    assert len(prices.apply(client, [price])) == 1
-    assert prices.apply(client, [price]) == []
+    assert len(PRICES.apply(client, [price])) == 1
+    assert PRICES.apply(client, [price]) == []
     corrected = replace(price, usd_per_gpu_hour=Decimal("2.25"))
-    [change] = prices.apply(client, [corrected])
+    [change] = PRICES.apply(client, [corrected])
     assert change.differences() == [("usd_per_gpu_hour", Decimal("2.5"), Decimal("2.25"))]
-    assert prices.read_current(client) == [corrected]
+    assert PRICES.read_current(client) == [corrected]
 
 
 def test_command_when_dry_then_it_tells_and_changes_nothing(
@@ -139,7 +141,7 @@ def test_command_when_prices_are_applied_then_they_stand(
     result = run(database, "prices", "apply", str(path))
     assert result.exit_code == 0
     assert "+ H100 from 2026-01-01 00:00" in result.stdout
-    assert [p.usd_per_gpu_hour for p in prices.read_current(client)] == [Decimal("2.5")]
+    assert [p.usd_per_gpu_hour for p in PRICES.read_current(client)] == [Decimal("2.5")]
 
 
 def test_command_when_the_schema_is_missing_then_one_line_says_migrate(

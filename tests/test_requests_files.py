@@ -22,7 +22,7 @@ def problems(tmp_path: Path, text: str | bytes, name: str = "requests.yaml") -> 
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(DeclarationError) as caught:
-        requests.load(path)
+        requests.BOOK.load(path)
     assert all(line.startswith(f"{path}:") for line in caught.value.problems)
     return [line.removeprefix(f"{path}:") for line in caught.value.problems]
 
@@ -32,15 +32,15 @@ def loaded(
 ) -> list[requests.CapacityRequest]:
     path = tmp_path / name
     path.write_text(text)
-    return requests.load(path)
+    return requests.BOOK.load(path)
 
 
 def test_load_when_yaml_is_right_then_every_field_is_read(tmp_path: Path) -> None:
     [request] = loaded(
         tmp_path,
         ENTRY + "    model: ranker\n    endpoint: chat\n    use_case: batch\n    pool: production\n"
-        "    gpu_model: H100\n    expected_sm_pct: 62.5\n    until: 2026-06-30\n"
-        "    status: proposed\n    owner: ann\n    reason: launch\n",
+        "    gpu_model: H100\n    gpu_memory_gib: 72\n    expected_sm_pct: 62.5\n"
+        "    until: 2026-06-30\n    status: proposed\n    owner: ann\n    reason: launch\n",
     )
     assert request == requests.CapacityRequest(
         id="a",
@@ -51,6 +51,7 @@ def test_load_when_yaml_is_right_then_every_field_is_read(tmp_path: Path) -> Non
         pool="production",
         gpu_model="H100",
         gpus=Decimal(8),
+        gpu_memory_gib=Decimal(72),
         expected_sm_pct=Decimal("62.5"),
         requested_from=datetime(2026, 1, 1, tzinfo=UTC),
         requested_until=datetime(2026, 7, 1, tzinfo=UTC),
@@ -182,7 +183,7 @@ def test_load_when_a_table_is_wrong_then_the_line_says_so(
 
 def test_load_when_there_is_no_file_then_one_line_says_so(tmp_path: Path) -> None:
     with pytest.raises(DeclarationError, match=r"nowhere\.yaml: cannot be read: No such file"):
-        requests.load(tmp_path / "nowhere.yaml")
+        requests.BOOK.load(tmp_path / "nowhere.yaml")
 
 
 @given(text=st.text(max_size=200))
@@ -193,7 +194,7 @@ def test_load_when_given_anything_then_nothing_but_its_own_error_comes_out(
     for name in ("any.yaml", "any.csv"):
         (folder / name).write_text(f"requests:\n  - id: {text}\n", "utf-8", "replace")
         with suppress(DeclarationError):
-            requests.load(folder / name)
+            requests.BOOK.load(folder / name)
 
 
 def test_prices_when_two_are_the_same_then_the_second_is_refused(tmp_path: Path) -> None:
@@ -202,7 +203,7 @@ def test_prices_when_two_are_the_same_then_the_second_is_refused(tmp_path: Path)
         "gpu_model,usd_per_gpu_hour,from\nH100,2.5,2026-01-01\n,1,2026-01-01\nH100,3,2026-01-01\n"
     )
     with pytest.raises(DeclarationError) as caught:
-        prices.load(path)
+        prices.BOOK.load(path)
     assert caught.value.problems == (
         f"{path}:4: from: the same price stands on line 2 already; delete one",
     )

@@ -18,6 +18,8 @@ COMMANDS = {
     "migrate": "Bring a database to the schema of this version.",
     "requests": "Declare who asked for how many GPUs.",
     "prices": "Declare what GPU time costs.",
+    "slos": "Declare what endpoints must achieve.",
+    "plan": "What a request would do to its pool.",
     "query": "Ask the books in SQL.",
 }
 """Subcommand -> what it does; the file in `commands/` has its name."""

@@ -233,6 +233,7 @@ CREATE TABLE capacity_requests
     `pool` LowCardinality(String) COMMENT 'In which pool',
     `gpu_model` LowCardinality(String) COMMENT 'Part of the GPU model name wanted, without regard to case; empty: any',
     `gpus` Decimal(12, 3) COMMENT 'How many GPUs',
+    `gpu_memory_gib` Nullable(Decimal(12, 3)) COMMENT 'Memory that the team expects to need on each GPU, GiB; NULL: not said',
     `expected_sm_pct` Nullable(Decimal(6, 3)) COMMENT 'SM use that the team expects, percent of each GPU; NULL: not said',
     `requested_from` DateTime('UTC') COMMENT 'From when on',
     `requested_until` Nullable(DateTime('UTC')) COMMENT 'Until when; NULL: no end',
@@ -1433,6 +1434,187 @@ GROUP BY
     hour,
     pool;
 
+CREATE VIEW pool_headroom
+(
+    `hour` DateTime('UTC') COMMENT 'Start of the hour',
+    `pool` LowCardinality(String) COMMENT 'Pool that the GPUs belong to',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `capacity_gpus` Float64 COMMENT 'GPUs observed, mean of the seen part of the hour, whole GPUs',
+    `requested_gpus` Float64 COMMENT 'Asked for by approved requests, mean of the seen part of the hour, GPUs; requests that several models of the pool fit are divided by their capacity',
+    `allocated_gpus` Float64 COMMENT 'Held or granted, mean of the seen part of the hour, whole GPUs',
+    `used_gpus` Float64 COMMENT 'Active, or held and unmeasured, mean of the seen part of the hour, whole GPUs',
+    `headroom_gpus` Float64 COMMENT 'Capacity less what is requested or allocated, whichever is more; below 0: promised or taken beyond capacity, GPUs',
+    `level_gpus` Nullable(Float64) COMMENT 'Allocated GPUs (daily p95) of the busiest weekday as the trend has them today; same in all hours; NULL: less than 14 days',
+    `trend_gpus_per_day` Nullable(Float64) COMMENT 'Growth of allocated GPUs (daily p95) over the last 28 days, GPUs a day; same in all hours; NULL: less than 14 days',
+    `trend_error_gpus_per_day` Nullable(Float64) COMMENT 'Standard error of trend_gpus_per_day, GPUs a day',
+    `trend_days` UInt64 COMMENT 'Days that the trend rests on, 28 at most',
+    `days_to_full` Nullable(Float64) COMMENT 'Days from today until the trend reaches capacity; 0: there already; NULL: not in sight, or less than 14 days',
+    `days_to_full_earliest` Nullable(Float64) COMMENT 'The same with a trend two standard errors steeper, days',
+    `days_to_full_latest` Nullable(Float64) COMMENT 'The same with a trend two standard errors flatter, days; NULL: perhaps never'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'Room in each pool by hour, and when the pool is full as the last four weeks have it.'
+AS WITH
+    (
+        SELECT max(c.last_seen)
+        FROM capacity_hourly AS c
+    ) AS newest,
+    capacity AS
+    (
+        SELECT
+            hour,
+            host_pool AS pool,
+            gpu_model,
+            sum(c.observed_ms) AS observed,
+            sum(c.observed_ms) - sum(c.unallocated_ms) AS allocated,
+            1000 * dateDiff('second', min(min(c.first_seen)) OVER (PARTITION BY hour, host_pool), max(max(c.last_seen)) OVER (PARTITION BY hour, host_pool)) AS seen_ms
+        FROM capacity_hourly AS c
+        WHERE c.observed_ms > 0
+        GROUP BY
+            hour,
+            host_pool,
+            gpu_model
+    ),
+    used AS
+    (
+        SELECT
+            hour,
+            host_pool AS pool,
+            gpu_model,
+            sum(u.active_ms) + sum(u.unmeasured_ms) AS used
+        FROM usage_hourly AS u
+        GROUP BY
+            hour,
+            host_pool,
+            gpu_model
+    ),
+    asked AS
+    (
+        SELECT
+            c.hour AS hour,
+            c.pool AS pool,
+            c.gpu_model AS gpu_model,
+            ((3600000 * r.gpu_hours) * c.observed) / sum(c.observed) OVER (PARTITION BY c.hour, r.request_group) AS requested
+        FROM capacity AS c
+        INNER JOIN
+        (
+            SELECT
+                hour,
+                request_group,
+                sum(requested_gpu_hours) AS gpu_hours
+            FROM requested_hourly
+            GROUP BY
+                hour,
+                request_group
+        ) AS r ON r.hour = c.hour
+        INNER JOIN request_groups AS g ON (g.request_group = r.request_group) AND (g.pool = c.pool)
+        WHERE (g.gpu_model = '') OR (positionCaseInsensitiveUTF8(c.gpu_model, g.gpu_model) > 0)
+    ),
+    requested AS
+    (
+        SELECT
+            hour,
+            pool,
+            gpu_model,
+            sum(a.requested) AS requested
+        FROM asked AS a
+        GROUP BY
+            hour,
+            pool,
+            gpu_model
+    ),
+    days AS
+    (
+        SELECT
+            pool,
+            gpu_model,
+            -toFloat64(dateDiff('day', toDate(c.hour), toDate(newest))) AS day,
+            toDayOfWeek(c.hour) AS weekday,
+            quantileExact(0.95)(c.allocated / c.seen_ms) AS peak
+        FROM capacity AS c
+        WHERE (toDate(c.hour) >= (toDate(newest) - 28)) AND (toDate(c.hour) < toDate(newest))
+        GROUP BY
+            pool,
+            gpu_model,
+            day,
+            weekday
+        HAVING count() >= 20
+    ),
+    distances AS
+    (
+        SELECT
+            pool,
+            gpu_model,
+            weekday,
+            avg(d.day) OVER same_weekday AS mean_day,
+            avg(d.peak) OVER same_weekday AS mean_peak,
+            d.day - mean_day AS days_off,
+            d.peak - mean_peak AS gpus_off
+        FROM days AS d
+        WINDOW same_weekday AS (PARTITION BY pool, gpu_model, weekday)
+    ),
+    trends AS
+    (
+        SELECT
+            pool,
+            gpu_model,
+            count() AS days_known,
+            sum(d.days_off * d.days_off) AS spread,
+            sum(d.days_off * d.gpus_off) / spread AS slope,
+            sqrt((greatest(sum(d.gpus_off * d.gpus_off) - ((slope * slope) * spread), 0) / ((days_known - uniqExact(d.weekday)) - 1)) / spread) AS slope_error,
+            arrayMax(mean -> ((mean.2) - (slope * (mean.1))), groupUniqArray((d.mean_day, d.mean_peak))) AS level
+        FROM distances AS d
+        GROUP BY
+            pool,
+            gpu_model
+        HAVING days_known >= 14
+    ),
+    capacity_now AS
+    (
+        SELECT
+            pool,
+            gpu_model,
+            quantileExact(0.5)(c.observed / c.seen_ms) AS gpus
+        FROM capacity AS c
+        WHERE c.hour > (newest - toIntervalDay(1))
+        GROUP BY
+            pool,
+            gpu_model
+    ),
+    forecasts AS
+    (
+        SELECT
+            n.pool AS pool,
+            n.gpu_model AS gpu_model,
+            t.days_known AS days_known,
+            toNullable(t.level) AS level,
+            toNullable(t.slope) AS slope,
+            toNullable(t.slope_error) AS slope_error,
+            arrayMap(steepness -> multiIf(t.level >= n.gpus, 0, (steepness > 0) AND (((n.gpus - t.level) / steepness) <= 3650), (n.gpus - t.level) / steepness, NULL), [t.slope, t.slope + (2 * t.slope_error), t.slope - (2 * t.slope_error)]) AS full_after
+        FROM trends AS t
+        INNER JOIN capacity_now AS n ON (n.pool = t.pool) AND (n.gpu_model = t.gpu_model)
+    )
+SELECT
+    c.hour AS hour,
+    c.pool AS pool,
+    c.gpu_model AS gpu_model,
+    c.observed / c.seen_ms AS capacity_gpus,
+    r.requested / c.seen_ms AS requested_gpus,
+    c.allocated / c.seen_ms AS allocated_gpus,
+    u.used / c.seen_ms AS used_gpus,
+    capacity_gpus - greatest(requested_gpus, allocated_gpus) AS headroom_gpus,
+    f.level AS level_gpus,
+    f.slope AS trend_gpus_per_day,
+    f.slope_error AS trend_error_gpus_per_day,
+    f.days_known AS trend_days,
+    f.full_after[1] AS days_to_full,
+    f.full_after[2] AS days_to_full_earliest,
+    f.full_after[3] AS days_to_full_latest
+FROM capacity AS c
+LEFT JOIN used AS u ON (u.hour = c.hour) AND (u.pool = c.pool) AND (u.gpu_model = c.gpu_model)
+LEFT JOIN requested AS r ON (r.hour = c.hour) AND (r.pool = c.pool) AND (r.gpu_model = c.gpu_model)
+LEFT JOIN forecasts AS f ON (f.pool = c.pool) AND (f.gpu_model = c.gpu_model);
+
 CREATE VIEW process_usage
 (
     `ts` DateTime('UTC') COMMENT 'Start of the window',
@@ -1607,6 +1789,8 @@ CREATE VIEW request_review
     `used_gpus_p50` Nullable(Float64) COMMENT 'GPUs active at a time, median of minutes; NULL: nothing observed',
     `used_gpus_p95` Nullable(Float64) COMMENT 'GPUs active at a time, 95th percentile of minutes; NULL: nothing observed',
     `used_gpus_max` Nullable(Float64) COMMENT 'GPUs active at a time, highest minute; NULL: nothing observed',
+    `gpu_memory_gib` Nullable(Float64) COMMENT 'Memory that the team expects to need on each GPU, GiB; NULL: not said',
+    `measured_memory_gib_p99` Nullable(Float64) COMMENT 'Memory measured on one GPU, 99th percentile of the time present, GiB, within 0.01; NULL: the driver does not say',
     `expected_sm_pct` Nullable(Float64) COMMENT 'SM use that the team expects, percent; NULL: not said',
     `measured_sm_pct` Nullable(Float64) COMMENT 'SM use measured, mean of the time held, percent; NULL: nothing measured',
     `observed_hours` Float64 COMMENT 'Hours of telemetry that this rests on',
@@ -1624,7 +1808,7 @@ AS WITH
     (
         SELECT
             id,
-            argMax(tuple(team, pool, model, endpoint, use_case, gpu_model, toString(status), owner, toFloat64(gpus), toNullable(toFloat64(expected_sm_pct))), applied_at) AS request
+            argMax(tuple(team, pool, model, endpoint, use_case, gpu_model, toString(status), owner, toFloat64(gpus), toNullable(toFloat64(expected_sm_pct)), toNullable(toFloat64(gpu_memory_gib))), applied_at) AS request
         FROM capacity_requests
         GROUP BY id
     ),
@@ -1652,7 +1836,8 @@ AS WITH
             sumForEach(u.active_gpu_ms_by_minute) AS active_by_minute,
             sumForEach(u.unmeasured_gpu_ms_by_minute) AS unmeasured_by_minute,
             sum(u.held_ms - u.unmeasured_ms) AS measured,
-            sum(u.busy_ms) AS busy
+            sum(u.busy_ms) AS busy,
+            sumMap(u.mem_mib_histogram) AS memory
         FROM usage_by_request AS u
         WHERE (hour >= toStartOfHour(newest - toIntervalDay(7))) AND (u.request_group != 0)
         GROUP BY
@@ -1668,7 +1853,8 @@ AS WITH
             arrayFilter((ms, look) -> look, arrayResize(g.allocated_by_minute, 60), seen) AS allocated,
             arrayFilter((ms, look) -> look, arrayMap((a, u) -> (a + u), arrayResize(g.active_by_minute, 60), arrayResize(g.unmeasured_by_minute, 60)), seen) AS used,
             g.measured AS measured,
-            g.busy AS busy
+            g.busy AS busy,
+            g.memory AS memory
         FROM in_force AS i
         INNER JOIN observed_hourly AS o ON o.pool = i.pool
         LEFT JOIN got AS g ON (g.hour = o.hour) AND (g.request_group = i.request_group)
@@ -1682,7 +1868,9 @@ AS WITH
             (quantileExactArray(0.95)(h.allocated) * any(h.part)) / 60000 AS allocated_p95,
             arrayMap(ms -> ((ms * any(h.part)) / 60000), quantilesExactArray(0.5, 0.95, 1)(h.used)) AS used,
             sum(h.measured) AS measured,
-            sum(h.busy) AS busy
+            sum(h.busy) AS busy,
+            max(notEmpty(h.memory)) AS memory_known,
+            quantileExactWeightedArray(0.99)(mapKeys(h.memory), mapValues(h.memory)) AS memory_p99
         FROM hours AS h
         GROUP BY id
     )
@@ -1701,6 +1889,8 @@ SELECT
     if(e.minutes > 0, e.used[1], NULL) AS used_gpus_p50,
     if(e.minutes > 0, e.used[2], NULL) AS used_gpus_p95,
     if(e.minutes > 0, e.used[3], NULL) AS used_gpus_max,
+    l.request.11 AS gpu_memory_gib,
+    if(e.memory_known, (e.memory_p99 + 8) / 1024, NULL) AS measured_memory_gib_p99,
     l.request.10 AS expected_sm_pct,
     if(e.measured > 0, (100 * e.busy) / e.measured, NULL) AS measured_sm_pct,
     e.minutes / 60 AS observed_hours,
@@ -2092,15 +2282,19 @@ CREATE TABLE slos
     `model` LowCardinality(String) COMMENT 'Model behind the endpoint; empty: any',
     `endpoint` LowCardinality(String) COMMENT 'Endpoint',
     `valid_from` DateTime('UTC') COMMENT 'From when on',
-    `latency_ms` UInt32 COMMENT 'Target of request latency, milliseconds',
-    `attainment_pct` Decimal(6, 3) COMMENT 'Share of requests that must be inside the target, percent',
-    `throughput_rps` Nullable(Float64) COMMENT 'Requests per second that must be served; NULL: not said',
-    `applied_at` DateTime64(6, 'UTC') COMMENT 'When this version was applied'
+    `valid_until` Nullable(DateTime('UTC')) COMMENT 'Until when; NULL: no end',
+    `latency_ms` UInt32 COMMENT 'Latency that requests must stay inside, milliseconds',
+    `percentile` Decimal(6, 3) COMMENT 'Share of the requests that must stay inside, percent: 95 is a target for the p95',
+    `throughput_rps` Nullable(Decimal(12, 3)) COMMENT 'Requests per second that must be served; NULL: not said',
+    `attainment_pct` Decimal(6, 3) COMMENT 'Share of the hours in which all of this must hold, percent',
+    `owner` String COMMENT 'Person or group that answers for it',
+    `reason` String COMMENT 'Why, in the words of the team',
+    `applied_at` DateTime64(6, 'UTC') COMMENT 'When this version was applied; the latest of the same team, endpoint, model and start counts'
 )
 ENGINE = MergeTree
 ORDER BY (team, endpoint, model, valid_from, applied_at)
 SETTINGS index_granularity = 8192
-COMMENT 'Service level objectives per endpoint, every version that was applied.';
+COMMENT 'Service level objectives per endpoint, every version that was applied. Written by gpuledger slos apply.';
 
 CREATE VIEW telemetry_gaps
 (
@@ -2215,7 +2409,8 @@ CREATE VIEW usage_by_request
     `active_gpu_ms_by_minute` Array(UInt64) COMMENT '60 values, one a minute: active_ms of it',
     `unmeasured_gpu_ms_by_minute` Array(UInt64) COMMENT '60 values, one a minute: unmeasured_ms of it',
     `allocated_gpu_ms_by_minute` Array(UInt64) COMMENT '60 values, one a minute: held_ms + unheld_ms of it',
-    `mem_mib_ms` UInt64 COMMENT 'GPU memory x time, MiB x milliseconds'
+    `mem_mib_ms` UInt64 COMMENT 'GPU memory x time, MiB x milliseconds',
+    `mem_mib_histogram` Map(UInt32, UInt64) COMMENT 'Memory on one GPU, mean of a window, in steps of 16 MiB (the lower edge) -> milliseconds of presence'
 )
 DEFINER = default SQL SECURITY DEFINER
 COMMENT 'Hourly usage with the kind of capacity request it belongs to.'
@@ -2289,7 +2484,8 @@ SELECT
     u.active_gpu_ms_by_minute AS active_gpu_ms_by_minute,
     u.unmeasured_gpu_ms_by_minute AS unmeasured_gpu_ms_by_minute,
     u.allocated_gpu_ms_by_minute AS allocated_gpu_ms_by_minute,
-    u.mem_mib_ms AS mem_mib_ms
+    u.mem_mib_ms AS mem_mib_ms,
+    u.mem_mib_histogram AS mem_mib_histogram
 FROM usage_hourly AS u
 LEFT JOIN fitting AS f ON (f.team = u.team) AND (f.pool = u.pool) AND (f.model = u.model) AND (f.endpoint = u.endpoint) AND (f.use_case = u.use_case) AND (f.gpu_model = u.gpu_model)
 LEFT JOIN in_force AS i ON i.hour = u.hour;

@@ -103,8 +103,8 @@ def _declare(client: Client, begins: float) -> None:
         asked, priced = Path(name, "requests.yaml"), Path(name, "prices.yaml")
         asked.write_text(requests_yaml(begins))
         priced.write_text(prices_yaml(begins))
-        requests.apply(client, requests.load(asked))
-        prices.apply(client, prices.load(priced))
+        requests.BOOK.apply(client, requests.BOOK.load(asked))
+        prices.BOOK.apply(client, prices.BOOK.load(priced))
 
 
 def _say(text: str, *, end: str = "\n") -> None:

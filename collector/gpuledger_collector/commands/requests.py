@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from datetime import UTC, datetime
 
 import click
 
-from gpuledger_collector.commands.declare import FILE, echo_changes, loading, reaching
+from gpuledger_agent.options import Refused
+from gpuledger_collector import output
+from gpuledger_collector.commands.declare import add_commands, reaching, shown
 from gpuledger_collector.config import store_options
-from gpuledger_collector.ledger import requests as ledger
+from gpuledger_collector.ledger import history as ledger
+from gpuledger_collector.ledger.requests import BOOK
 from gpuledger_collector.store.client import StoreConfig
 
 
@@ -20,47 +23,30 @@ def requests() -> None:
     """
 
 
-@requests.command()
-@FILE
-def validate(file: Path) -> None:
-    """Say what is wrong with a file. Needs no database."""
-    with loading():
-        found = ledger.load(file)
-    click.echo(f"{file}: {len(found)} requests, nothing wrong")
+add_commands(requests, BOOK)
 
 
 @requests.command()
-@FILE
+@click.argument("id", required=False, default="")
+@click.option("--at", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]),
+              help="What counted as requested at this moment, UTC.")  # fmt: skip
+@click.option("--format", "form", type=click.Choice(output.FORMATS), default="table",
+              show_default=True, help="How to print the rows.")  # fmt: skip
 @store_options
-def diff(file: Path, store: StoreConfig) -> None:
-    """Say what applying a file would change; exit code 1 if anything."""
-    with loading():
-        found = ledger.load(file)
-    with reaching(store) as client:
-        changes = ledger.diff(client, found)
-    _echo(changes, len(found))
-    click.get_current_context().exit(int(bool(changes)))
+def history(id: str, at: datetime | None, form: str, store: StoreConfig) -> None:  # noqa: A002
+    """Say what changed when: of one request or of all; or what counted at a moment.
 
-
-@requests.command()
-@FILE
-@store_options
-@click.option("--dry-run", is_flag=True, help="Only say what would change.")
-def apply(file: Path, store: StoreConfig, dry_run: bool) -> None:
-    """Write a file's requests into the books. Those that are not in it stay as they are.
-
-    To end a request, set its status to withdrawn; history is kept.
+    Example: gpuledger requests history --at 2026-01-31T12:00
     """
-    with loading():
-        found = ledger.load(file)
     with reaching(store) as client:
-        changes = ledger.diff(client, found) if dry_run else ledger.apply(client, found)
-    _echo(changes, len(found))
-    if changes:
-        done = "would be applied" if dry_run else "applied"
-        click.echo(f"{len(changes)} of {len(found)} requests {done}")
-
-
-def _echo(changes: list[ledger.Change], total: int) -> None:
-    named = [(c.after.id, c.before is None, c.differences()) for c in changes]
-    echo_changes(named, total)
+        if at is not None:
+            rows = ledger.counted_at(client, at.replace(tzinfo=UTC))
+            rows = [row for row in rows if id in {"", row[0]}]
+            output.show(ledger.COUNTED_COLUMNS, rows, form)
+            return
+        rows = ledger.changes(client, id)
+    if id and not rows:
+        raise Refused(f"no request {id!r} in the books: see gpuledger requests export")
+    if form == "table":
+        rows = [(*row[:3], shown(row[3]), shown(row[4])) for row in rows]
+    output.show(ledger.CHANGE_COLUMNS, rows, form)

@@ -5,86 +5,95 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import TypeVar
 
 from gpuledger_collector.ledger.declared import Entry, Problems
+from gpuledger_collector.ledger.kinds import NUMBER, Choice, Kind, Label, Moment, Number
 
-MAX_LABEL = 128
-"""Characters of a label; what agents accept too."""
-
-MAX_NOTE = 1000
-"""Characters of free text."""
-
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
+_NUMBER = re.compile(NUMBER)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 _FORMULA = ("=", "+", "-", "@")
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 
+K = TypeVar("K", bound=Kind)
+
 
 class Fields:
-    """Reads the fields of one entry; notes what is wrong and goes on with a stand-in."""
+    """Reads the fields of one entry; notes what is wrong and goes on with a stand-in.
 
-    def __init__(self, entry: Entry, known: Sequence[str], problems: Problems) -> None:
+    `seen`: line of every key of the file so far, see `unique`.
+    """
+
+    def __init__(
+        self,
+        entry: Entry,
+        kinds: Mapping[str, Kind],
+        problems: Problems,
+        seen: dict[object, int],
+    ) -> None:
         self._entry = entry
+        self._kinds = kinds
         self._problems = problems
+        self._seen = seen
         for name, text in entry.fields.items():
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                remedy = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            if name not in kinds:
+                near = difflib.get_close_matches(name, kinds, n=1)
+                remedy = f"did you mean {near[0]}?" if near else f"known are {', '.join(kinds)}"
                 problems.add(text.line, f"{name}: is not a field; {remedy}")
 
     def note(self, name: str, what: str) -> None:
         """Note a problem of the field, or of the entry if the field is absent."""
-        text = self._entry.fields.get(name)
-        self._problems.add(text.line if text else self._entry.line, f"{name}: {what}")
+        self._problems.add(self._line(name), f"{name}: {what}")
 
-    def label(self, name: str, *, required: bool = False, longest: int = MAX_LABEL) -> str:
+    def unique(self, name: str, key: object, title: str, remedy: str) -> None:
+        """Note it if an entry before has the same key."""
+        if key in self._seen:
+            self.note(name, f"{title} stands on line {self._seen[key]} already; {remedy}")
+        self._seen.setdefault(key, self._line(name))
+
+    def label(self, name: str) -> str:
         """Text in Unicode normal form C, "" if absent."""
-        value = self._value(name, required=required)
-        if value is None:
+        kind = self._kind(name, Label)
+        raw = self._value(name, kind)
+        if raw is None:
             return ""
-        value = unicodedata.normalize("NFC", value)
-        if value != value.strip():
-            self.note(name, "has space around it; leave that out")
-        elif len(value) > longest:
-            self.note(name, f"is longer than {longest} characters; shorten it")
-        elif not value.isprintable():
-            self.note(name, "holds characters that do not print; delete them")
-        elif value.startswith(_FORMULA):
-            self.note(name, f"starts with {value[0]}, a formula to spreadsheets; leave that out")
+        value = unicodedata.normalize("NFC", raw)
+        problem = _label_problem(raw, kind) or _label_problem(value, kind)
+        if problem:
+            self.note(name, problem)
         return value
 
-    def number(
-        self,
-        name: str,
-        lowest: Decimal,
-        highest: Decimal,
-        *,
-        decimals: int = 3,
-        required: bool = False,
-    ) -> Decimal | None:
-        """A number between these bounds, both included; None if absent."""
-        value = self._value(name, required=required)
+    def labels(self, *names: str) -> dict[str, str]:
+        """Several labels by name."""
+        return {name: self.label(name) for name in names}
+
+    def number(self, name: str) -> Decimal | None:
+        """A number; None if absent or wrong."""
+        kind = self._kind(name, Number)
+        value = self._value(name, kind)
         if value is None:
             return None
         number = Decimal(value) if _NUMBER.fullmatch(value) else None
         if number is None:
             self.note(name, f"{_short(value)} is not a number; write digits, such as 8 or 0.5")
-        elif not lowest <= number <= highest:
-            self.note(name, f"{_short(value)} is out of range; take {lowest:f} to {highest:,f}")
-        elif number != round(number, decimals):
-            self.note(name, f"{_short(value)} has more than {decimals} decimals; round it")
+        elif not kind.lowest <= number <= kind.highest:
+            bounds = f"{kind.lowest:f} to {kind.highest:,f}"
+            self.note(name, f"{_short(value)} is out of range; take {bounds}")
+        elif number != round(number, kind.decimals):
+            self.note(name, f"{_short(value)} has more than {kind.decimals} decimals; round it")
         else:
             return number
         return None
 
-    def moment(self, name: str, *, required: bool = False, end: bool = False) -> datetime | None:
-        """A moment in UTC. A bare date is its first moment, or with `end` the first after it."""
-        value = self._value(name, required=required)
+    def moment(self, name: str) -> datetime | None:
+        """A moment in UTC; None if absent or wrong."""
+        kind = self._kind(name, Moment)
+        value = self._value(name, kind)
         if value is None:
             return None
         is_date = _DATE.fullmatch(value)
@@ -100,20 +109,45 @@ class Fields:
         if not _EARLIEST <= moment < _LATEST:
             self.note(name, f"{_short(value)} is out of range; take a year from 2000 to 2099")
             return None
-        return moment + timedelta(days=1) if end and is_date else moment
+        return moment + timedelta(days=1) if kind.end and is_date else moment
 
-    def choice(self, name: str, options: Sequence[str], default: str) -> str:
-        """One of these words."""
-        value = self._value(name, required=False)
-        if value is not None and value not in options:
-            self.note(name, f"{_short(value)} is not known; take {' or '.join(options)}")
-        return default if value is None else value
+    def choice(self, name: str) -> str:
+        """One of the field's words, its default if absent."""
+        kind = self._kind(name, Choice)
+        value = self._value(name, kind)
+        if value is not None and value not in kind.options:
+            self.note(name, f"{_short(value)} is not known; take {' or '.join(kind.options)}")
+        return kind.default if value is None else value
 
-    def _value(self, name: str, *, required: bool) -> str | None:
+    def _kind(self, name: str, wanted: type[K]) -> K:
+        kind = self._kinds[name]
+        if not isinstance(kind, wanted):
+            raise TypeError(f"{name} is a {type(kind).__name__}")
+        return kind
+
+    def _value(self, name: str, kind: Kind) -> str | None:
         text = self._entry.fields.get(name)
-        if text is None and required:
+        if text is None and kind.required:
             self.note(name, f"is missing; add `{name}: ...`")
         return None if text is None else text.value
+
+    def _line(self, name: str) -> int:
+        text = self._entry.fields.get(name)
+        return text.line if text else self._entry.line
+
+
+def _label_problem(value: str, kind: Label) -> str:
+    if value != value.strip():
+        return "has space around it; leave that out"
+    if len(value) > kind.longest:
+        return f"is longer than {kind.longest} characters; shorten it"
+    if not value.isprintable():
+        return "holds characters that do not print; delete them"
+    if value.startswith(_FORMULA):
+        return f"starts with {value[0]}, a formula to spreadsheets; leave that out"
+    if kind.taken and value.lower() == kind.taken:
+        return f"{value} is what the books call nobody; take another name"
+    return ""
 
 
 def _short(value: str) -> str:

@@ -2,30 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
 
-from clickhouse_connect.driver.client import Client
-
-from gpuledger_collector.ledger import csv_file, yaml_file
-from gpuledger_collector.ledger.declared import Entry, Problems, read_text
-from gpuledger_collector.ledger.fields import MAX_NOTE, Fields
-
-STATUSES = ("approved", "proposed", "rejected", "withdrawn")
+from gpuledger_collector.ledger.book import Book
+from gpuledger_collector.ledger.fields import Fields
+from gpuledger_collector.ledger.kinds import MAX_NOTE, Choice, Label, Moment, Number
 
 UNATTRIBUTED = "unattributed"
 """What views call the owner of work that nobody owns; no team may."""
 
-FIELDS = (
-    *("id", "team", "model", "endpoint", "use_case", "pool", "gpu_model", "gpus"),
-    *("expected_sm_pct", "from", "until", "status", "owner", "reason"),
-)
-"""Fields of an entry, as written in files."""
-
-_MIN_GPUS, _MAX_GPUS = Decimal("0.001"), Decimal(1_000_000)
+FIELDS = {
+    "id": Label(about="Name of the request", column="id", required=True),
+    "team": Label(
+        about="Who asks, as its workloads are labelled",
+        column="team",
+        required=True,
+        taken=UNATTRIBUTED,
+    ),
+    "model": Label(about="For which model; left out: any", column="model"),
+    "endpoint": Label(about="For which endpoint; left out: any", column="endpoint"),
+    "use_case": Label(about="For which use case; left out: any", column="use_case"),
+    "pool": Label(about="In which pool", column="pool"),
+    "gpu_model": Label(
+        about="Part of NVML's name of the GPU, without regard to case; left out: any",
+        column="gpu_model",
+    ),
+    "gpus": Number(
+        about="How many GPUs",
+        column="gpus",
+        required=True,
+        lowest=Decimal("0.001"),
+        highest=Decimal(1_000_000),
+    ),
+    "gpu_memory_gib": Number(
+        about="Memory that the team expects to need on each GPU, GiB",
+        column="gpu_memory_gib",
+        lowest=Decimal("0.001"),
+        highest=Decimal(10_000),
+    ),
+    "expected_sm_pct": Number(
+        about="SM use that the team expects, percent of each GPU",
+        column="expected_sm_pct",
+        lowest=Decimal(0),
+        highest=Decimal(100),
+    ),
+    "from": Moment(about="From when on, UTC", column="requested_from", required=True),
+    "until": Moment(
+        about="Until when: a date counts to its last moment; left out: no end",
+        column="requested_until",
+        end=True,
+    ),
+    "status": Choice(
+        about="Only approved requests count as requested",
+        column="status",
+        options=("approved", "proposed", "rejected", "withdrawn"),
+        default="approved",
+    ),
+    "owner": Label(about="Who answers for it", column="owner", longest=MAX_NOTE),
+    "reason": Label(about="Why, in the words of the team", column="reason", longest=MAX_NOTE),
+}
+"""Fields of an entry of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +81,7 @@ class CapacityRequest:
     pool: str
     gpu_model: str
     gpus: Decimal
+    gpu_memory_gib: Decimal | None
     expected_sm_pct: Decimal | None
     requested_from: datetime
     requested_until: datetime | None
@@ -50,99 +89,27 @@ class CapacityRequest:
     owner: str
     reason: str
 
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What applying a request would alter: `before` is None for a new one."""
-
-    before: CapacityRequest | None
-    after: CapacityRequest
-
-    def differences(self) -> list[tuple[str, object, object]]:
-        """Name in a file, value before and value after of every field that changes."""
-        found = []
-        for each in fields(self.after):
-            old, new = getattr(self.before, each.name, None), getattr(self.after, each.name)
-            if self.before is None or old != new:
-                found.append((each.name.removeprefix("requested_"), old, new))
-        return found
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.id
 
 
-def load(path: Path) -> list[CapacityRequest]:
-    """The requests of a YAML or CSV file. Raises DeclarationError with all that is wrong."""
-    problems = Problems(path)
-    text = read_text(path, problems)
-    if path.suffix.lower() == ".csv":
-        entries = csv_file.entries(text, problems)
-    else:
-        entries = yaml_file.entries(text, "requests", problems)
-    requests = [_request(entry, problems) for entry in entries]
-    _note_doubles(entries, problems)
-    problems.raise_any()
-    return [request for request in requests if request is not None]
-
-
-def diff(client: Client, requests: Sequence[CapacityRequest]) -> list[Change]:
-    """What applying these would change; those that stand as they are are left out."""
-    current = {request.id: request for request in read_current(client)}
-    return [
-        Change(current.get(request.id), request)
-        for request in requests
-        if current.get(request.id) != request
-    ]
-
-
-def apply(client: Client, requests: Sequence[CapacityRequest]) -> list[Change]:
-    """Write new versions of those that differ, in one insert; return what changed.
-
-    Requests that are not among them stay as they are.
-    """
-    changes = diff(client, requests)
-    if changes:
-        [(applied_at,)] = client.query("SELECT now64(6, 'UTC')").result_rows
-        client.insert(
-            "capacity_requests",
-            [(applied_at, *astuple(change.after)) for change in changes],
-            column_names=["applied_at", *(f.name for f in fields(CapacityRequest))],
-        )
-    return changes
-
-
-def read_current(client: Client) -> list[CapacityRequest]:
-    """The latest version of every request in the books."""
-    names = [f.name for f in fields(CapacityRequest)]
-    rows = client.query(
-        f"SELECT {', '.join(names)} FROM capacity_requests"  # noqa: S608 - names of fields
-        " ORDER BY applied_at DESC LIMIT 1 BY id",
-        query_tz="UTC",
-        tz_mode="aware",
-    ).result_rows
-    return [CapacityRequest(*row) for row in rows]
-
-
-def _request(entry: Entry, problems: Problems) -> CapacityRequest | None:
-    read = Fields(entry, FIELDS, problems)
-    team = read.label("team", required=True)
-    if team.lower() == UNATTRIBUTED:
-        read.note("team", f"{team} is what the books call nobody; take the team's name")
-    gpus = read.number("gpus", _MIN_GPUS, _MAX_GPUS, required=True)
-    requested_from = read.moment("from", required=True)
-    requested_until = read.moment("until", end=True)
+def _build(read: Fields) -> CapacityRequest | None:
+    labels = read.labels("id", "team", "model", "endpoint", "use_case", "pool", "gpu_model")
+    gpus = read.number("gpus")
+    gpu_memory_gib, expected_sm_pct = read.number("gpu_memory_gib"), read.number("expected_sm_pct")
+    requested_from, requested_until = read.moment("from"), read.moment("until")
     if requested_from and requested_until and requested_until <= requested_from:
         read.note("until", "is not after `from`; correct one of them")
-    identifier = read.label("id", required=True)
-    labels = {
-        name: read.label(name) for name in ("model", "endpoint", "use_case", "pool", "gpu_model")
-    }
-    expected_sm_pct = read.number("expected_sm_pct", Decimal(0), Decimal(100))
-    status = read.choice("status", STATUSES, "approved")
-    notes = {name: read.label(name, longest=MAX_NOTE) for name in ("owner", "reason")}
+    status, notes = read.choice("status"), read.labels("owner", "reason")
+    if labels["id"]:
+        read.unique("id", labels["id"], repr(labels["id"]), "rename one")
     if gpus is None or requested_from is None:
         return None
     return CapacityRequest(
-        id=identifier,
-        team=team,
         gpus=gpus,
+        gpu_memory_gib=gpu_memory_gib,
         expected_sm_pct=expected_sm_pct,
         requested_from=requested_from,
         requested_until=requested_until,
@@ -152,15 +119,4 @@ def _request(entry: Entry, problems: Problems) -> CapacityRequest | None:
     )
 
 
-def _note_doubles(entries: Sequence[Entry], problems: Problems) -> None:
-    first: dict[str, int] = {}
-    for entry in entries:
-        text = entry.fields.get("id")
-        if text is None:
-            continue
-        if text.value in first:
-            problems.add(
-                text.line,
-                f"id: {text.value!r} stands on line {first[text.value]} already; rename one",
-            )
-        first.setdefault(text.value, text.line)
+BOOK = Book("requests", "capacity_requests", CapacityRequest, ("id",), FIELDS, _build)

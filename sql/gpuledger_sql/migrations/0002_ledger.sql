@@ -12,6 +12,7 @@ CREATE TABLE IF NOT EXISTS capacity_requests
     pool LowCardinality(String) COMMENT 'In which pool',
     gpu_model LowCardinality(String) COMMENT 'Part of the GPU model name wanted, without regard to case; empty: any',
     gpus Decimal(12, 3) COMMENT 'How many GPUs',
+    gpu_memory_gib Nullable(Decimal(12, 3)) COMMENT 'Memory that the team expects to need on each GPU, GiB; NULL: not said',
     expected_sm_pct Nullable(Decimal(6, 3)) COMMENT 'SM use that the team expects, percent of each GPU; NULL: not said',
     requested_from DateTime('UTC') COMMENT 'From when on',
     requested_until Nullable(DateTime('UTC')) COMMENT 'Until when; NULL: no end',
@@ -41,14 +42,18 @@ CREATE TABLE IF NOT EXISTS slos
     model LowCardinality(String) COMMENT 'Model behind the endpoint; empty: any',
     endpoint LowCardinality(String) COMMENT 'Endpoint',
     valid_from DateTime('UTC') COMMENT 'From when on',
-    latency_ms UInt32 COMMENT 'Target of request latency, milliseconds',
-    attainment_pct Decimal(6, 3) COMMENT 'Share of requests that must be inside the target, percent',
-    throughput_rps Nullable(Float64) COMMENT 'Requests per second that must be served; NULL: not said',
-    applied_at DateTime64(6, 'UTC') COMMENT 'When this version was applied'
+    valid_until Nullable(DateTime('UTC')) COMMENT 'Until when; NULL: no end',
+    latency_ms UInt32 COMMENT 'Latency that requests must stay inside, milliseconds',
+    percentile Decimal(6, 3) COMMENT 'Share of the requests that must stay inside, percent: 95 is a target for the p95',
+    throughput_rps Nullable(Decimal(12, 3)) COMMENT 'Requests per second that must be served; NULL: not said',
+    attainment_pct Decimal(6, 3) COMMENT 'Share of the hours in which all of this must hold, percent',
+    owner String COMMENT 'Person or group that answers for it',
+    reason String COMMENT 'Why, in the words of the team',
+    applied_at DateTime64(6, 'UTC') COMMENT 'When this version was applied; the latest of the same team, endpoint, model and start counts'
 )
 ENGINE = MergeTree
 ORDER BY (team, endpoint, model, valid_from, applied_at)
-COMMENT 'Service level objectives per endpoint, every version that was applied.';
+COMMENT 'Service level objectives per endpoint, every version that was applied. Written by gpuledger slos apply.';
 
 CREATE TABLE IF NOT EXISTS findings
 (

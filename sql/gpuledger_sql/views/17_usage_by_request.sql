@@ -22,7 +22,8 @@ CREATE OR REPLACE VIEW usage_by_request
     active_gpu_ms_by_minute Array(UInt64) COMMENT '60 values, one a minute: active_ms of it',
     unmeasured_gpu_ms_by_minute Array(UInt64) COMMENT '60 values, one a minute: unmeasured_ms of it',
     allocated_gpu_ms_by_minute Array(UInt64) COMMENT '60 values, one a minute: held_ms + unheld_ms of it',
-    mem_mib_ms UInt64 COMMENT 'GPU memory x time, MiB x milliseconds'
+    mem_mib_ms UInt64 COMMENT 'GPU memory x time, MiB x milliseconds',
+    mem_mib_histogram Map(UInt32, UInt64) COMMENT 'Memory on one GPU, mean of a window, in steps of 16 MiB (the lower edge) -> milliseconds of presence'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
@@ -79,7 +80,8 @@ SELECT
     u.active_gpu_ms_by_minute AS active_gpu_ms_by_minute,
     u.unmeasured_gpu_ms_by_minute AS unmeasured_gpu_ms_by_minute,
     u.allocated_gpu_ms_by_minute AS allocated_gpu_ms_by_minute,
-    u.mem_mib_ms AS mem_mib_ms
+    u.mem_mib_ms AS mem_mib_ms,
+    u.mem_mib_histogram AS mem_mib_histogram
 FROM usage_hourly AS u
 LEFT JOIN fitting AS f
     ON f.team = u.team AND f.pool = u.pool AND f.model = u.model

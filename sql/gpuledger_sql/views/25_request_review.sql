@@ -19,6 +19,8 @@ CREATE OR REPLACE VIEW request_review
     used_gpus_p50 Nullable(Float64) COMMENT 'GPUs active at a time, median of minutes; NULL: nothing observed',
     used_gpus_p95 Nullable(Float64) COMMENT 'GPUs active at a time, 95th percentile of minutes; NULL: nothing observed',
     used_gpus_max Nullable(Float64) COMMENT 'GPUs active at a time, highest minute; NULL: nothing observed',
+    gpu_memory_gib Nullable(Float64) COMMENT 'Memory that the team expects to need on each GPU, GiB; NULL: not said',
+    measured_memory_gib_p99 Nullable(Float64) COMMENT 'Memory measured on one GPU, 99th percentile of the time present, GiB, within 0.01; NULL: the driver does not say',
     expected_sm_pct Nullable(Float64) COMMENT 'SM use that the team expects, percent; NULL: not said',
     measured_sm_pct Nullable(Float64) COMMENT 'SM use measured, mean of the time held, percent; NULL: nothing measured',
     observed_hours Float64 COMMENT 'Hours of telemetry that this rests on',
@@ -35,7 +37,8 @@ WITH
             id,
             argMax(tuple(
                 team, pool, model, endpoint, use_case, gpu_model, toString(status), owner,
-                toFloat64(gpus), toNullable(toFloat64(expected_sm_pct))
+                toFloat64(gpus), toNullable(toFloat64(expected_sm_pct)),
+                toNullable(toFloat64(gpu_memory_gib))
             ), applied_at) AS request
         FROM capacity_requests
         GROUP BY id
@@ -61,7 +64,8 @@ WITH
             sumForEach(u.active_gpu_ms_by_minute) AS active_by_minute,
             sumForEach(u.unmeasured_gpu_ms_by_minute) AS unmeasured_by_minute,
             sum(u.held_ms - u.unmeasured_ms) AS measured,
-            sum(u.busy_ms) AS busy
+            sum(u.busy_ms) AS busy,
+            sumMap(u.mem_mib_histogram) AS memory
         FROM usage_by_request AS u
         WHERE hour >= toStartOfHour(newest - INTERVAL 7 DAY) AND u.request_group != 0
         GROUP BY hour, request_group
@@ -85,7 +89,8 @@ WITH
                 seen
             ) AS used,
             g.measured AS measured,
-            g.busy AS busy
+            g.busy AS busy,
+            g.memory AS memory
         FROM in_force AS i
         INNER JOIN observed_hourly AS o ON o.pool = i.pool
         LEFT JOIN got AS g ON g.hour = o.hour AND g.request_group = i.request_group
@@ -101,7 +106,9 @@ WITH
                 ms -> ms * any(h.part) / 60000, quantilesExactArray(0.5, 0.95, 1)(h.used)
             ) AS used,
             sum(h.measured) AS measured,
-            sum(h.busy) AS busy
+            sum(h.busy) AS busy,
+            max(notEmpty(h.memory)) AS memory_known,
+            quantileExactWeightedArray(0.99)(mapKeys(h.memory), mapValues(h.memory)) AS memory_p99
         FROM hours AS h
         GROUP BY id
     )
@@ -120,6 +127,8 @@ SELECT
     if(e.minutes > 0, e.used[1], NULL) AS used_gpus_p50,
     if(e.minutes > 0, e.used[2], NULL) AS used_gpus_p95,
     if(e.minutes > 0, e.used[3], NULL) AS used_gpus_max,
+    l.request.11 AS gpu_memory_gib,
+    if(e.memory_known, (e.memory_p99 + 8) / 1024, NULL) AS measured_memory_gib_p99,
     l.request.10 AS expected_sm_pct,
     if(e.measured > 0, 100 * e.busy / e.measured, NULL) AS measured_sm_pct,
     e.minutes / 60 AS observed_hours,
