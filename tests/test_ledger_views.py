@@ -27,6 +27,7 @@ CONTRACT = {
     "isolation_violations": "hour host gpu",
     "unattributed_usage": "host process_name user",
     "consolidation_candidates": "pool model",
+    "open_findings": "id rule subject severity team pool usd evidence first_seen last_seen",
 }
 
 

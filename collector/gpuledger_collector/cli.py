@@ -18,6 +18,7 @@ COMMANDS = {
     "migrate": "Bring a database to the schema of this version.",
     "requests": "Declare who asked for how many GPUs.",
     "prices": "Declare what GPU time costs.",
+    "findings": "What should be acted on now, worst money first.",
     "query": "Ask the books in SQL.",
 }
 """Subcommand -> what it does; the file in `commands/` has its name."""
