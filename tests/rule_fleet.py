@@ -73,11 +73,11 @@ def speech(times: Iterable[datetime], number: int = 0, **given: Any) -> list[Row
     return work(times, number, **owner | given)
 
 
-def healthy() -> Iterator[Row]:
-    """Both teams, two GPUs each."""
+def healthy(hours: float = HOURS) -> Iterator[Row]:
+    """Both teams, two GPUs each, in the last hours."""
     for number in range(2):
-        yield from work(minutes(), number)
-        yield from speech(minutes(), number)
+        yield from work(minutes(hours), number)
+        yield from speech(minutes(hours), number)
 
 
 def ask(client: Client, *wanted: CapacityRequest) -> None:

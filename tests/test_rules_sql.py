@@ -85,14 +85,14 @@ def test_over_provisioned_when_a_request_is_a_day_old_at_last_then_it_is_judged(
 
 def test_idle_when_a_replica_never_works_then_its_host_workload_and_cost(client: Client) -> None:
     ask(client, request("search", gpus=3), BOTH[1])
-    held = work(minutes(20), 2, workload="notebook", sm_busy_ms=0)
-    granted = unheld(minutes(20), gpu="GPU-9", workload="notebook")
-    fill(client, [*(row for n in range(2) for row in work(minutes(20), n)), *held], granted)
+    held = work(minutes(9), 2, workload="notebook", sm_busy_ms=0)
+    granted = unheld(minutes(9), gpu="GPU-9", workload="notebook")
+    fill(client, [*(row for n in range(2) for row in work(minutes(9), n)), *held], granted)
     found = only(client, "idle_allocation")
     assert (found["subject"], found["team"]) == ("east/host-0 container notebook", "search")
     assert {k: found["evidence"][k] for k in ("gpus", "idle_hours", "ever_worked")} == {
         "gpus": "2",
-        "idle_hours": "20",
+        "idle_hours": "9",
         "ever_worked": "no",
     }
     assert found["usd"] == pytest.approx(2 * 2 * WEEK_H)
@@ -114,29 +114,29 @@ def test_experiment_when_it_runs_beside_production_then_who_and_beside_whom(
     tuning = {"team": "research", "model": "tune", "pool": "experiment", "workload": "tune"}
     asked = request("research", gpus=1, pool="experiment")
     ask(client, *BOTH, asked)
-    fill(client, [*healthy(), *work(minutes(12), 7, **tuning)])
+    fill(client, [*healthy(4), *work(minutes(4), 7, **tuning)])
     found = only(client, "experiment_on_production")
     assert (found["subject"], found["team"]) == ("research (experiment) in east", "research")
     assert (found["pool"], found["severity"]) == ("production", "critical")
-    assert found["evidence"]["gpu_hours"] == "12"
+    assert found["evidence"]["gpu_hours"] == "4"
     assert found["evidence"]["shares_hosts_with"] == "search"
-    assert found["usd"] == pytest.approx(12 * 2 * 7)
+    assert found["usd"] == pytest.approx(4 * 2 * 7)
 
 
 def test_experiment_when_it_stays_in_its_own_pool_then_nothing(client: Client) -> None:
     own = {"host": "host-5", "host_pool": "experiment", "pool": "experiment", "team": "research"}
     ask(client, *BOTH, request("research", gpus=1, pool="experiment"))
-    fill(client, [*healthy(), *work(minutes(), 0, **own)])
+    fill(client, [*healthy(4), *work(minutes(4), 0, **own)])
     assert evaluate(client) == []
 
 
 def test_without_request_when_nobody_asked_then_team_model_and_price(client: Client) -> None:
     ask(client, BOTH[0])
-    fill(client, healthy())
+    fill(client, healthy(4))
     found = only(client, "usage_without_request")
     assert (found["subject"], found["team"]) == ("speech encoder in production", "speech")
-    assert found["evidence"]["gpu_hours"] == "48"
-    assert found["usd"] == pytest.approx(2 * 2 * WEEK_H)
+    assert found["evidence"]["gpu_hours"] == "8"
+    assert found["usd"] == pytest.approx(8 * 2 * 7)
 
 
 def test_without_request_when_a_few_minutes_are_used_then_nothing(client: Client) -> None:
@@ -148,40 +148,40 @@ def test_without_request_when_a_few_minutes_are_used_then_nothing(client: Client
 def test_expired_when_the_work_goes_on_then_the_request_is_named_and_no_other_rule_speaks(
     client: Client,
 ) -> None:
-    over = END - timedelta(hours=10)
+    over = END - timedelta(hours=3)
     ask(client, BOTH[0], request("speech", requested_until=over))
-    fill(client, healthy())
+    fill(client, healthy(4))
     found = only(client, "expired_request_in_use")
     assert (found["subject"], found["team"]) == ("speech-request", "speech")
     assert found["evidence"]["ended_at"] == f"{over:%Y-%m-%d %H:%M:%S}"
-    assert found["evidence"]["gpu_hours"] == "20"
+    assert found["evidence"]["gpu_hours"] == "6"
 
 
 def test_expired_when_it_ends_inside_an_hour_then_that_hour_is_still_its_own(
     client: Client,
 ) -> None:
-    over = END - timedelta(hours=9, minutes=30)
+    over = END - timedelta(hours=2, minutes=30)
     ask(client, BOTH[0], request("speech", requested_until=over))
-    fill(client, healthy())
-    assert only(client, "expired_request_in_use")["evidence"]["gpu_hours"] == "18"
+    fill(client, healthy(4))
+    assert only(client, "expired_request_in_use")["evidence"]["gpu_hours"] == "4"
 
 
 def test_expired_when_another_request_covers_the_work_then_nothing(client: Client) -> None:
-    old = request("speech", id="old", requested_until=END - timedelta(hours=10))
+    old = request("speech", id="old", requested_until=END - timedelta(hours=3))
     ask(client, *BOTH, old)
-    fill(client, healthy())
+    fill(client, healthy(4))
     assert evaluate(client) == []
 
 
 def test_without_owner_when_a_process_has_no_team_then_user_and_place(client: Client) -> None:
     ask(client, *BOTH)
     stray = {"team": "", "model": "", "endpoint": "", "process_name": "python", "user": "bob"}
-    fill(client, [*healthy(), *work(minutes(6), 5, **stray, workload="python[9]")])
+    fill(client, [*healthy(4), *work(minutes(4), 5, **stray, workload="python[9]")])
     found = only(client, "usage_without_owner")
     assert (found["subject"], found["team"]) == ("python by bob in east", "")
-    assert found["evidence"]["gpu_hours"] == "6"
+    assert found["evidence"]["gpu_hours"] == "4"
     assert found["evidence"]["example_host"] == "host-0"
-    assert found["usd"] == pytest.approx(6 * 2 * 7)
+    assert found["usd"] == pytest.approx(4 * 2 * 7)
 
 
 def test_memory_when_it_swings_from_20_to_70_gib_then_both_ends(client: Client) -> None:
