@@ -29,6 +29,7 @@ CONTRACT = {
     "consolidation_candidates": "pool model",
     "pool_headroom": "hour pool gpu_model capacity_gpus requested_gpus allocated_gpus used_gpus"
     " trend_gpus_per_day days_to_full",
+    "open_findings": "id rule subject severity team pool usd evidence first_seen last_seen",
 }
 
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "prices": "Declare what GPU time costs.",
     "slos": "Declare what endpoints must achieve.",
     "plan": "What a request would do to its pool.",
+    "findings": "What should be acted on now, worst money first.",
     "query": "Ask the books in SQL.",
 }
 """Subcommand -> what it does; the file in `commands/` has its name."""

@@ -16,6 +16,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import start_http_server
 
 from gpuledger_agent.config import host_port
+from gpuledger_collector.ledger.findings import EVERY_S, Schedule
+from gpuledger_collector.ledger.rules import Rule
 from gpuledger_collector.listening import ServeError, Tls, listen
 from gpuledger_collector.metrics import Metrics
 from gpuledger_collector.rollup import Rollup
@@ -54,7 +56,8 @@ class CollectorSettings:
     """Settings of one collector.
 
     `metrics` "" serves none; `insecure` allows plaintext beyond this host; `max_wait_s` is how
-    long a batch waits for others, so that inserts are few and large.
+    long a batch waits for others, so that inserts are few and large. `rules` are evaluated
+    every `findings_every_s` seconds, never if that is 0.
     """
 
     listen: str = "127.0.0.1:7670"
@@ -63,6 +66,8 @@ class CollectorSettings:
     tls: Tls | None = None
     insecure: bool = False
     max_wait_s: float = 1.0
+    rules: tuple[Rule, ...] = ()
+    findings_every_s: float = EVERY_S
 
 
 class Collector:
@@ -73,7 +78,7 @@ class Collector:
         self._metrics = Metrics()
         self._health = health.aio.HealthServicer()
         self._stop = asyncio.Event()
-        self._rollup_stop = threading.Event()
+        self._threads_stop = threading.Event()
         self._window_age = WindowAge(settings.store)
         self.port = 0
 
@@ -83,11 +88,15 @@ class Collector:
         writer = Writer(self._settings.store, self._metrics, self._settings.max_wait_s)
         server = self._server(writer)
         pages = self._serve_metrics()
-        rollup = threading.Thread(target=self._roll_up, name="rollup", daemon=True)
+        threads = [
+            threading.Thread(target=work, name=work.__name__, daemon=True)
+            for work in (self._roll_up, self._evaluate_rules)
+        ]
         writing = asyncio.create_task(writer.run())
         following = asyncio.create_task(self._window_age.follow())
         await server.start()
-        rollup.start()
+        for thread in threads:
+            thread.start()
         store = self._settings.store
         log.info("event=serving port=%d store=%s database=%s", self.port, store.url, store.database)
         if ready is not None:
@@ -98,8 +107,9 @@ class Collector:
             log.info("event=draining")
             following.cancel()
             await self._drain(server, writer, writing)
-            self._rollup_stop.set()
-            await asyncio.to_thread(rollup.join, DRAIN_S)
+            self._threads_stop.set()
+            for thread in threads:
+                await asyncio.to_thread(thread.join, DRAIN_S)
             if pages is not None:
                 pages.shutdown()
                 pages.server_close()
@@ -158,13 +168,26 @@ class Collector:
             log.warning("event=drain_incomplete the agents still have what was not committed")
 
     def _roll_up(self) -> None:
-        while not self._rollup_stop.is_set():
+        while not self._threads_stop.is_set():
             try:
                 with connect(self._settings.store) as client:
-                    Rollup(client).run(self._rollup_stop)
+                    Rollup(client).run(self._threads_stop)
             except (StoreError, ClickHouseError, OSError) as error:
                 log.warning("event=rollup_waits reason=%r", one_line(error))
-                self._rollup_stop.wait(5.0)
+                self._threads_stop.wait(5.0)
+
+    def _evaluate_rules(self) -> None:
+        settings = self._settings
+        if not settings.rules or not settings.findings_every_s:
+            return
+        while not self._threads_stop.is_set():
+            try:
+                with connect(settings.store) as client:
+                    schedule = Schedule(client, settings.rules, settings.findings_every_s)
+                    schedule.run(self._threads_stop)
+            except (StoreError, ClickHouseError, OSError) as error:
+                log.warning("event=findings_wait reason=%r", one_line(error))
+                self._threads_stop.wait(5.0)
 
 
 class CollectorThread:

@@ -436,24 +436,107 @@ TTL toStartOfDay(ts) + toIntervalHour(337)
 SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
 COMMENT 'Raw traffic windows per endpoint, before deduplication. Read endpoint_traffic instead.';
 
-CREATE TABLE findings
+CREATE TABLE finding_acks
+(
+    `id` String COMMENT 'Finding',
+    `acked_at` DateTime64(6, 'UTC') COMMENT 'When this was said; the latest counts',
+    `until` DateTime('UTC') COMMENT 'From when on the finding asks to be acted on again',
+    `acked_by` String COMMENT 'Who answers for it',
+    `reason` String COMMENT 'Why nothing is to be done until then'
+)
+ENGINE = MergeTree
+ORDER BY (id, acked_at)
+SETTINGS index_granularity = 8192
+COMMENT 'Acknowledgements of findings, every one. Written by gpuledger findings ack.';
+
+CREATE TABLE finding_versions
 (
     `rule` LowCardinality(String) COMMENT 'Rule that found it',
     `subject` String COMMENT 'What it is about; with the rule, the identity of the finding',
-    `updated_at` DateTime64(6, 'UTC') COMMENT 'Version of the row',
+    `first_seen` DateTime('UTC') COMMENT 'When the rule first found it; a finding that comes back begins anew',
+    `evaluated_at` DateTime64(6, 'UTC') COMMENT 'Begin of the evaluation that says so: the latest counts',
+    `id` String MATERIALIZED lower(hex(cityHash64(rule, subject))) COMMENT 'Short name of rule and subject',
     `severity` Enum8('info' = 1, 'warning' = 2, 'critical' = 3) COMMENT 'How urgent',
-    `team` LowCardinality(String) COMMENT 'Team that can act on it',
-    `pool` LowCardinality(String) COMMENT 'Pool that it concerns',
+    `team` LowCardinality(String) COMMENT 'Team that can act on it; empty: whoever runs the fleet',
+    `pool` LowCardinality(String) COMMENT 'Pool that it concerns; empty: none, or more than one',
+    `usd` Nullable(Float64) COMMENT 'Money at stake in a week at the present rate, USD; NULL: no price known, or none at stake',
     `evidence` Map(LowCardinality(String), String) COMMENT 'Figures that the verdict rests on, by name',
-    `usd` Nullable(Decimal(18, 6)) COMMENT 'Money at stake, USD; NULL: no price known',
-    `first_seen` DateTime('UTC') COMMENT 'When the rule first found it',
     `last_seen` DateTime('UTC') COMMENT 'When the rule last found it',
-    `resolved_at` Nullable(DateTime('UTC')) COMMENT 'When its cause was gone; NULL: open'
+    `resolved_at` Nullable(DateTime('UTC')) COMMENT 'When the rule first found it no more; NULL: open'
 )
-ENGINE = ReplacingMergeTree(updated_at)
-ORDER BY (rule, subject)
+ENGINE = ReplacingMergeTree(evaluated_at)
+ORDER BY (rule, subject, first_seen)
 SETTINGS index_granularity = 8192
-COMMENT 'Verdicts of rules, with evidence.';
+COMMENT 'Verdicts of rules, before deduplication. Read findings instead. Written by collectors and gpuledger findings evaluate.';
+
+CREATE VIEW findings
+(
+    `id` String COMMENT 'Short name of rule and subject; the same each time it comes back',
+    `rule` LowCardinality(String) COMMENT 'Rule that found it, see docs/findings.md',
+    `subject` String COMMENT 'What it is about',
+    `severity` Enum8('info' = 1, 'warning' = 2, 'critical' = 3) COMMENT 'How urgent',
+    `team` LowCardinality(String) COMMENT 'Team that can act on it; empty: whoever runs the fleet',
+    `pool` LowCardinality(String) COMMENT 'Pool that it concerns; empty: none, or more than one',
+    `usd` Nullable(Float64) COMMENT 'Money at stake in a week at the present rate, USD; NULL: no price known, or none at stake',
+    `evidence` Map(LowCardinality(String), String) COMMENT 'Figures that the verdict rests on, by name',
+    `first_seen` DateTime('UTC') COMMENT 'When the rule first found it; a finding that comes back begins anew',
+    `last_seen` DateTime('UTC') COMMENT 'When the rule last found it',
+    `resolved_at` Nullable(DateTime('UTC')) COMMENT 'When the rule first found it no more; NULL: open',
+    `state` LowCardinality(String) COMMENT 'open: act on it. acknowledged: open, and somebody said why nothing is to be done yet. resolved: its cause is gone',
+    `acked_until` Nullable(DateTime('UTC')) COMMENT 'Until when it is, or was, acknowledged; NULL: never was',
+    `acked_by` String COMMENT 'Who acknowledged it last; empty: nobody',
+    `ack_reason` String COMMENT 'Why'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'Everything that rules have found, resolved findings included: one row each time that a finding came up.'
+AS WITH
+    acks AS
+    (
+        SELECT
+            id,
+            argMax(tuple(until, acked_by, reason), acked_at) AS latest
+        FROM finding_acks
+        GROUP BY id
+    )
+SELECT
+    f.id AS id,
+    f.rule AS rule,
+    f.subject AS subject,
+    f.severity AS severity,
+    f.team AS team,
+    f.pool AS pool,
+    f.usd AS usd,
+    f.evidence AS evidence,
+    f.first_seen AS first_seen,
+    f.last_seen AS last_seen,
+    f.resolved_at AS resolved_at,
+    multiIf(f.resolved_at IS NOT NULL, 'resolved', (a.latest.1) > now(), 'acknowledged', 'open') AS state,
+    if(a.id = '', NULL, a.latest.1) AS acked_until,
+    a.latest.2 AS acked_by,
+    a.latest.3 AS ack_reason
+FROM
+(
+    SELECT
+        id,
+        rule,
+        subject,
+        severity,
+        team,
+        pool,
+        usd,
+        evidence,
+        first_seen,
+        last_seen,
+        resolved_at
+    FROM finding_versions
+    FINAL
+    ORDER BY first_seen ASC
+    LIMIT 1 BY
+        rule,
+        subject,
+        if(resolved_at IS NULL, toDateTime(0, 'UTC'), first_seen)
+) AS f
+LEFT JOIN acks AS a ON a.id = f.id;
 
 CREATE VIEW fleet_seen
 (
@@ -1434,6 +1517,41 @@ GROUP BY
     hour,
     pool;
 
+CREATE VIEW open_findings
+(
+    `id` String COMMENT 'Short name of rule and subject: gpuledger findings ack ID',
+    `rule` LowCardinality(String) COMMENT 'Rule that found it, see docs/findings.md',
+    `subject` String COMMENT 'What it is about',
+    `severity` Enum8('info' = 1, 'warning' = 2, 'critical' = 3) COMMENT 'How urgent',
+    `team` LowCardinality(String) COMMENT 'Team that can act on it; empty: whoever runs the fleet',
+    `pool` LowCardinality(String) COMMENT 'Pool that it concerns; empty: none, or more than one',
+    `usd` Nullable(Float64) COMMENT 'Money at stake in a week at the present rate, USD; NULL: no price known, or none at stake',
+    `evidence` Map(LowCardinality(String), String) COMMENT 'Figures that the verdict rests on, by name',
+    `first_seen` DateTime('UTC') COMMENT 'When the rule first found it',
+    `last_seen` DateTime('UTC') COMMENT 'When the rule last found it'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'Findings that are open and not acknowledged, the worst money first.'
+AS SELECT
+    id,
+    rule,
+    subject,
+    severity,
+    team,
+    pool,
+    usd,
+    evidence,
+    first_seen,
+    last_seen
+FROM findings
+WHERE state = 'open'
+ORDER BY
+    usd DESC NULLS LAST,
+    severity DESC,
+    first_seen ASC,
+    rule ASC,
+    subject ASC;
+
 CREATE VIEW pool_headroom
 (
     `hour` DateTime('UTC') COMMENT 'Start of the hour',
@@ -2265,6 +2383,19 @@ TTL toStartOfDay(hour) + toIntervalHour(9673)
 SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
 COMMENT 'Which version of each rolled-up hour counts: the newest.';
 
+CREATE TABLE rule_evaluations
+(
+    `rule` LowCardinality(String) COMMENT 'Rule',
+    `evaluated_at` DateTime64(6, 'UTC') COMMENT 'Begin of the evaluation',
+    `found` UInt64 COMMENT 'Findings open afterwards',
+    `error` String COMMENT 'Why it failed; empty: it did not. Its findings then stay as they were'
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (rule, evaluated_at)
+TTL toDateTime(evaluated_at) + toIntervalDay(30)
+SETTINGS index_granularity = 8192
+COMMENT 'When which rule was evaluated.';
+
 CREATE TABLE schema_migrations
 (
     `name` String COMMENT 'File name of the migration; "views" stands for all views together',
@@ -2388,6 +2519,95 @@ GROUP BY
     process_name,
     user,
     pool;
+
+CREATE VIEW unrequested_usage
+(
+    `hour` DateTime('UTC') COMMENT 'Start of the hour',
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the hosts',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs belong to',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    `team` LowCardinality(String) COMMENT 'Team',
+    `model` LowCardinality(String) COMMENT 'Model; empty: not said',
+    `endpoint` LowCardinality(String) COMMENT 'Endpoint; empty: not said',
+    `use_case` LowCardinality(String) COMMENT 'Use case; empty: not said',
+    `allocated_gpu_hours` Float64 COMMENT 'Held, or granted without a process, GPU-hours',
+    `ended_request` String COMMENT 'Request that would cover it and is over or withdrawn, the latest; empty: there never was one',
+    `ended_at` Nullable(DateTime('UTC')) COMMENT 'When that request ceased to count'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'Hourly usage of teams that no request in force covers.'
+AS WITH
+    requests AS
+    (
+        SELECT
+            id,
+            team,
+            pool,
+            model,
+            endpoint,
+            use_case,
+            lowerUTF8(r.gpu_model) AS gpu_model,
+            max(r.counts_until) AS ended_at
+        FROM requests_in_force AS r
+        GROUP BY
+            id,
+            team,
+            pool,
+            model,
+            endpoint,
+            use_case,
+            gpu_model
+    ),
+    owners AS
+    (
+        SELECT DISTINCT
+            team,
+            pool,
+            model,
+            endpoint,
+            use_case,
+            gpu_model
+        FROM usage_hourly_versions
+        WHERE team != ''
+    ),
+    fitting AS
+    (
+        SELECT
+            o.team AS team,
+            o.pool AS pool,
+            o.model AS model,
+            o.endpoint AS endpoint,
+            o.use_case AS use_case,
+            o.gpu_model AS gpu_model,
+            arrayReverseSort(groupArray((r.ended_at, r.id))) AS requests
+        FROM owners AS o
+        INNER JOIN requests AS r ON (r.team = o.team) AND (r.pool = o.pool)
+        WHERE (r.model IN ('', o.model)) AND (r.endpoint IN ('', o.endpoint)) AND (r.use_case IN ('', o.use_case)) AND ((r.gpu_model = '') OR (positionUTF8(lowerUTF8(o.gpu_model), r.gpu_model) > 0))
+        GROUP BY
+            team,
+            pool,
+            model,
+            endpoint,
+            use_case,
+            gpu_model
+    )
+SELECT
+    u.hour AS hour,
+    u.cluster AS cluster,
+    u.host_pool AS host_pool,
+    u.gpu_model AS gpu_model,
+    u.pool AS pool,
+    u.team AS team,
+    u.model AS model,
+    u.endpoint AS endpoint,
+    u.use_case AS use_case,
+    (u.held_ms + u.unheld_ms) / 3600000 AS allocated_gpu_hours,
+    (arrayFirst(request -> ((request.1) < (u.hour + toIntervalHour(1))), f.requests)).2 AS ended_request,
+    if(ended_request = '', NULL, (arrayFirst(request -> ((request.1) < (u.hour + toIntervalHour(1))), f.requests)).1) AS ended_at
+FROM usage_by_request AS u
+LEFT JOIN fitting AS f ON (f.team = u.team) AND (f.pool = u.pool) AND (f.model = u.model) AND (f.endpoint = u.endpoint) AND (f.use_case = u.use_case) AND (f.gpu_model = u.gpu_model)
+WHERE (u.request_group = 0) AND (u.team != '');
 
 CREATE VIEW usage_by_request
 (

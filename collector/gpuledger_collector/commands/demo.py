@@ -19,12 +19,16 @@ from gpuledger_collector.demo.hosts import Fleet
 from gpuledger_collector.demo.local import LocalBooks, local_books, say_where, until_signal
 from gpuledger_collector.demo.stories import tell
 from gpuledger_collector.ledger import prices, requests
+from gpuledger_collector.ledger.rules import built_in
 from gpuledger_collector.rollup import Rollup
 from gpuledger_collector.serve import CollectorSettings
 from gpuledger_collector.store.client import connect
 
 HISTORY_WINDOW_S = 60
 HISTORY_TICK_S = 15.0
+
+FINDINGS_EVERY_S = 30.0
+"""Whoever tries something wants to see it found."""
 
 
 @click.command()
@@ -57,7 +61,9 @@ def demo(leave: bool, hours: int, data: Path | None, seed: int, port: int) -> No
     real ones. Ends with Ctrl-C.
     """  # fmt: skip
     log.configure("warning")
-    settings = CollectorSettings("127.0.0.1:0", "", max_wait_s=0.1)
+    settings = CollectorSettings(
+        "127.0.0.1:0", "", max_wait_s=0.1, rules=built_in(), findings_every_s=FINDINGS_EVERY_S
+    )
     with until_signal() as stop, _directory(data) as directory:
         _say("starting ClickHouse and a collector ...")
         with local_books(directory, port, settings, any_port=True) as books:

@@ -13,7 +13,10 @@ from gpuledger_agent import log
 from gpuledger_agent.config import ConfigError, host_port
 from gpuledger_agent.options import Refused
 from gpuledger_agent.signals import ending
+from gpuledger_collector.commands.declare import loading
 from gpuledger_collector.config import store_options
+from gpuledger_collector.ledger.findings import EVERY_S
+from gpuledger_collector.ledger.rules import load
 from gpuledger_collector.listening import ServeError, Tls
 from gpuledger_collector.serve import Collector, CollectorSettings
 from gpuledger_collector.store.client import StoreConfig, connect
@@ -58,6 +61,20 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--tls-client-ca", type=_FILE, help="Agents must show a certificate of this CA.")
 @click.option("--insecure", is_flag=True, help="Allow plaintext beyond this host.")
 @click.option(
+    "--rules-config",
+    type=_FILE,
+    metavar="FILE",
+    help="Thresholds of the rules (TOML, docs/findings.md); the same for all collectors.",
+)
+@click.option(
+    "--findings-every",
+    default=EVERY_S,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="How often rules are evaluated; 0 for never.",
+)
+@click.option(
     "--log-level",
     default="info",
     show_default=True,
@@ -73,6 +90,8 @@ def serve(
     tls_key: Path | None,
     tls_client_ca: Path | None,
     insecure: bool,
+    rules_config: Path | None,
+    findings_every: float,
     log_level: str,
 ) -> None:
     """Receive what agents send, keep it in ClickHouse, keep the books; until SIGTERM.
@@ -87,6 +106,8 @@ def serve(
             host_port(address)
         except ConfigError as error:
             raise Refused(str(error)) from error
+    with loading():
+        rules = load(rules_config)
     log.configure(log_level)
     with ExitStack() as stack:
         if embedded is not None:
@@ -95,7 +116,9 @@ def serve(
             with connect(store, create_database=True) as client:
                 migrate(client)
             stack.enter_context(Keeper(server))
-        settings = CollectorSettings(listen, metrics, store, tls, insecure)
+        settings = CollectorSettings(
+            listen, metrics, store, tls, insecure, rules=rules, findings_every_s=findings_every
+        )
         try:
             asyncio.run(_serve(settings))
         except ServeError as error:

@@ -13,6 +13,7 @@ from gpuledger_agent.devices.nvml import NvmlLayer
 from gpuledger_agent.options import Refused
 from gpuledger_agent.spool import SpoolError
 from gpuledger_collector.demo.local import local_books, say_where, until_signal
+from gpuledger_collector.ledger.rules import built_in
 from gpuledger_collector.listening import ServeError
 from gpuledger_collector.serve import CollectorSettings
 
@@ -46,7 +47,7 @@ def up(data: Path, port: int, listen: str, pool: str, cluster: str) -> None:
     log.configure("info")
     try:
         host_port(listen)
-        settings = CollectorSettings(listen)
+        settings = CollectorSettings(listen, rules=built_in())
         with (
             until_signal() as stop,
             local_books(data / "store", port, settings, any_port=False) as books,

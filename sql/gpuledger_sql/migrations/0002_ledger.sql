@@ -55,23 +55,48 @@ ENGINE = MergeTree
 ORDER BY (team, endpoint, model, valid_from, applied_at)
 COMMENT 'Service level objectives per endpoint, every version that was applied. Written by gpuledger slos apply.';
 
-CREATE TABLE IF NOT EXISTS findings
+CREATE TABLE IF NOT EXISTS finding_versions
 (
     rule LowCardinality(String) COMMENT 'Rule that found it',
     subject String COMMENT 'What it is about; with the rule, the identity of the finding',
-    updated_at DateTime64(6, 'UTC') COMMENT 'Version of the row',
+    first_seen DateTime('UTC') COMMENT 'When the rule first found it; a finding that comes back begins anew',
+    evaluated_at DateTime64(6, 'UTC') COMMENT 'Begin of the evaluation that says so: the latest counts',
+    id String MATERIALIZED lower(hex(cityHash64(rule, subject))) COMMENT 'Short name of rule and subject',
     severity Enum8('info' = 1, 'warning' = 2, 'critical' = 3) COMMENT 'How urgent',
-    team LowCardinality(String) COMMENT 'Team that can act on it',
-    pool LowCardinality(String) COMMENT 'Pool that it concerns',
+    team LowCardinality(String) COMMENT 'Team that can act on it; empty: whoever runs the fleet',
+    pool LowCardinality(String) COMMENT 'Pool that it concerns; empty: none, or more than one',
+    usd Nullable(Float64) COMMENT 'Money at stake in a week at the present rate, USD; NULL: no price known, or none at stake',
     evidence Map(LowCardinality(String), String) COMMENT 'Figures that the verdict rests on, by name',
-    usd Nullable(Decimal(18, 6)) COMMENT 'Money at stake, USD; NULL: no price known',
-    first_seen DateTime('UTC') COMMENT 'When the rule first found it',
     last_seen DateTime('UTC') COMMENT 'When the rule last found it',
-    resolved_at Nullable(DateTime('UTC')) COMMENT 'When its cause was gone; NULL: open'
+    resolved_at Nullable(DateTime('UTC')) COMMENT 'When the rule first found it no more; NULL: open'
 )
-ENGINE = ReplacingMergeTree(updated_at)
-ORDER BY (rule, subject)
-COMMENT 'Verdicts of rules, with evidence.';
+ENGINE = ReplacingMergeTree(evaluated_at)
+ORDER BY (rule, subject, first_seen)
+COMMENT 'Verdicts of rules, before deduplication. Read findings instead. Written by collectors and gpuledger findings evaluate.';
+
+CREATE TABLE IF NOT EXISTS finding_acks
+(
+    id String COMMENT 'Finding',
+    acked_at DateTime64(6, 'UTC') COMMENT 'When this was said; the latest counts',
+    until DateTime('UTC') COMMENT 'From when on the finding asks to be acted on again',
+    acked_by String COMMENT 'Who answers for it',
+    reason String COMMENT 'Why nothing is to be done until then'
+)
+ENGINE = MergeTree
+ORDER BY (id, acked_at)
+COMMENT 'Acknowledgements of findings, every one. Written by gpuledger findings ack.';
+
+CREATE TABLE IF NOT EXISTS rule_evaluations
+(
+    rule LowCardinality(String) COMMENT 'Rule',
+    evaluated_at DateTime64(6, 'UTC') COMMENT 'Begin of the evaluation',
+    found UInt64 COMMENT 'Findings open afterwards',
+    error String COMMENT 'Why it failed; empty: it did not. Its findings then stay as they were'
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (rule, evaluated_at)
+TTL toDateTime(evaluated_at) + INTERVAL 30 DAY
+COMMENT 'When which rule was evaluated.';
 
 CREATE TABLE IF NOT EXISTS endpoint_traffic_raw
 (
