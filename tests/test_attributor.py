@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpuledger_agent.attribution import admission, rules_file
 from gpuledger_agent.attribution import catalogue as catalogue_module
-from gpuledger_agent.attribution import rules_file
+from gpuledger_agent.attribution.admission import LINES
 from gpuledger_agent.attribution.attributor import ORDER, Attributor
 from gpuledger_agent.attribution.base import Kind, Workload, WorkloadRef
 from gpuledger_agent.attribution.cardinality import LIMIT, LIMIT_EACH
@@ -175,6 +176,25 @@ def test_label_when_it_cannot_stand_in_the_books_then_the_next_candidate_does() 
     with attributor(Known("docker", box(**labels))) as who:
         assert who.process(process(IN_BOX), "").owner.team == "search"
         assert who.labels_refused == 1
+
+
+def test_labels_when_ever_new_workloads_have_bad_ones_then_the_log_is_not_flooded(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hour = [1.0]
+    monkeypatch.setattr(admission.time, "monotonic", lambda: hour[0] * 3600)
+    made = Attributor([], RULES, Owner())
+    for hour[0] in (1.0, 1.5, 2.0):
+        for n in range(LINES):
+            made.process(process(pid=n + 1, GPULEDGER_TEAM="a\nb"), f"{hour[0]} {n}")
+            made.process(process(pid=n + 1, GPULEDGER_TEAM="a\nb"), f"{hour[0]} {n}")
+    lines = [r.getMessage() for r in caplog.records]
+    assert len(lines) == 2 * LINES
+    assert lines[0] == (
+        "event=label_refused field=team whose='user 1.0 0'"
+        " reason='holds characters that do not print'"
+    )
+    assert made.labels_refused == 6 * LINES
 
 
 def test_label_when_it_says_unattributed_then_it_is_refused() -> None:

@@ -40,14 +40,15 @@ class Once:
         self._log = logger
         self._open: OrderedDict[Hashable, None] = OrderedDict()
 
-    def warning(self, fault: Hashable, message: str, *args: object) -> None:
-        """Log the message unless this fault is known to be open."""
+    def warning(self, fault: Hashable, message: str, *args: object) -> bool:
+        """Log the message unless this fault is known to be open; return whether it was logged."""
         if fault in self._open:
-            return
+            return False
         self._open[fault] = None
         if len(self._open) > REMEMBERED:
             self._open.popitem(last=False)
         self._log.warning(message, *args)
+        return True
 
     def over(self, fault: Hashable, message: str, *args: object) -> None:
         """Log the message if this fault was open, and close it."""

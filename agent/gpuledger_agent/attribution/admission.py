@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 from gpuledger_agent.attribution.cardinality import Cardinality
 from gpuledger_agent.attribution.labels import LabelError, clean
@@ -15,6 +15,9 @@ from gpuledger_agent.records import Owner
 log = logging.getLogger(__name__)
 
 UNATTRIBUTED = "unattributed"
+
+LINES = 60
+"""Refusals that are logged in an hour; all are counted."""
 
 
 class Admission:
@@ -28,6 +31,7 @@ class Admission:
         self._cardinality = Cardinality()
         self._ours = rules.own_values() | {(fact, getattr(static, fact)) for fact in FIELDS}
         self._once = Once(log)
+        self._hour = self._lines = 0
         self.refused = 0
 
     @property
@@ -46,16 +50,16 @@ class Admission:
                 raise LabelError("is what the books call nobody")
         except LabelError as error:
             self.refused += 1
-            self._once.warning(
+            self._warn(
                 ("label", fact, whose),
-                "event=label_refused field=%s whose=%r reason=%r further ones are only counted",
+                "event=label_refused field=%s whose=%r reason=%r",
                 *(fact, whose, str(error)),
             )
             return None
         if not text or self._admit(fact, text, whose):
             return text or None
-        self._once.warning(
-            ("excess", fact),
+        self._warn(
+            ("excess", fact, whose),
             "event=labels_excess field=%s whose=%r its new values are booked as not named",
             *(fact, whose),
         )
@@ -65,6 +69,13 @@ class Admission:
         """Keep the place of values that are in use."""
         for fact, one in named.items():
             self._admit(fact, one.value, whose)
+
+    def _warn(self, fault: Hashable, message: str, *args: str) -> None:
+        hour = int(time.monotonic() // 3600)
+        if hour != self._hour:
+            self._hour, self._lines = hour, 0
+        if self._lines < LINES:
+            self._lines += self._once.warning(fault, message, *args)
 
     def _admit(self, fact: str, value: str, whose: str) -> bool:
         return (fact, value) in self._ours or self._cardinality.admit(
