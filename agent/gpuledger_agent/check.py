@@ -43,7 +43,8 @@ def checks(config: AgentConfig, layer: DeviceLayer) -> Iterator[Check]:
     facts = [table.identify(pid, clock.now()) for pid in sorted(pids)]
     attributor.settle()
     yield from sources(attributor)
-    yield from _processes(facts)
+    if gpus:
+        yield from _processes(facts)
     for one in facts:
         yield owner(one, attributor)
     yield from granted(attributor, gpus)
