@@ -43,13 +43,34 @@ def test_command_when_no_clickhouse_answers_then_one_short_line_says_so(
     )
 
 
-def test_command_when_clickhouse_itself_refuses_then_no_network_is_suspected(
+def test_command_when_the_database_is_missing_then_it_says_how_to_make_it(
     clickhouse_server: EmbeddedServer,
 ) -> None:
     done = run("query", "--clickhouse-url", clickhouse_server.url, "--database", "nix", "SELECT 1")
     assert done.returncode == 1
-    assert "Database nix does not exist" in done.stderr
-    assert "is it up" not in done.stderr
+    assert done.stderr.endswith(
+        "Database nix does not exist. (UNKNOWN_DATABASE);"
+        " run gpuledger migrate, or name another (--database)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ('clickhouse-url = "x"', "clickhouse-url: no command has such a setting; write it with _"),
+        ("[serve]\nclickhouse-url = 1", "[serve] clickhouse-url: gpuledger serve has no such"),
+        ("[serv]", "[serv]: no such command; take one of demo, up, serve"),
+        ("a b", "(at line 1, column 3)"),
+    ],
+)
+def test_command_when_its_settings_file_is_wrong_then_one_line_says_where(
+    tmp_path: Path, settings: str, said: str
+) -> None:
+    (tmp_path / "c.toml").write_text(settings)
+    done = run("--config", str(tmp_path / "c.toml"), "query", "SELECT 1")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
 
 
 def serve(store: StoreConfig, *flags: str) -> Sequence[str]:

@@ -44,7 +44,8 @@ def checks(config: AgentConfig, layer: DeviceLayer) -> Iterator[Check]:
     facts = [table.identify(pid, clock.now()) for pid in sorted(pids)]
     attributor.settle()
     yield from sources(attributor)
-    yield from _processes(facts)
+    if gpus:
+        yield from _processes(facts)
     names = UserNames()
     for one in facts:
         yield owner(one, "" if one.uid is None else names(one.uid), attributor)

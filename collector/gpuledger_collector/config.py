@@ -52,8 +52,10 @@ def _password(path: Path | None) -> str:
     try:
         with path.open(encoding="utf-8") as file:
             return file.readline(4096).rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Refused(f"--password-file {path}: {error}") from error
+    except OSError as error:
+        raise Refused(f"--password-file {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise Refused(f"--password-file {path}: not UTF-8 text") from error
 
 
 def load_file(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
@@ -75,15 +77,21 @@ def load_file(context: click.Context, _: click.Parameter, path: Path | None) -> 
     known = {name: _parameters(group, context, name) for name in names}
     for name in common:
         if not any(name in parameters for parameters in known.values()):
-            raise Refused(f"{path}: {name}: no command has such a setting")
+            raise Refused(f"{path}: {name}: no command has such a setting{_spelling(name)}")
     for name, table in values.items():
         if not isinstance(table, dict):
             continue
         if name not in known:
             raise Refused(f"{path}: [{name}]: no such command; take one of {', '.join(names)}")
         for key in table.keys() - known[name]:
-            raise Refused(f"{path}: [{name}] {key}: gpuledger {name} has no such setting")
+            raise Refused(
+                f"{path}: [{name}] {key}: gpuledger {name} has no such setting{_spelling(key)}"
+            )
     return path
+
+
+def _spelling(name: str) -> str:
+    return "; write it with _ for -" if "-" in name else ""
 
 
 def _parameters(group: click.Group, context: click.Context, name: str) -> set[str]:

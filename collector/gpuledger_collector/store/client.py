@@ -71,8 +71,7 @@ def connect(config: StoreConfig, *, create_database: bool = False) -> Client:
             send_receive_timeout=330,
         )
     except (ClickHouseError, OSError) as error:
-        remedy = "" if "Code: " in str(error) else "; is it ClickHouse's HTTP port, and is it up?"
-        raise StoreError(f"{config.url}: {one_line(error)}{remedy}") from error
+        raise StoreError(f"{config.url}: {one_line(error)}{_remedy(error)}") from error
     version = tuple(int(part) for part in (client.server_version or "0").split(".")[:2])
     if version < MIN_VERSION:
         client.close()
@@ -103,6 +102,13 @@ def _from_network(error: BaseException) -> str:
             return cause.strerror
         cause = cause.__cause__ or cause.__context__
     return ""
+
+
+def _remedy(error: Exception) -> str:
+    """What to do about a connection that failed, where that can be told."""
+    if "UNKNOWN_DATABASE" in str(error):
+        return "; run gpuledger migrate, or name another (--database)"
+    return "" if "Code: " in str(error) else "; is it ClickHouse's HTTP port, and is it up?"
 
 
 def _create_database(config: StoreConfig) -> None:
