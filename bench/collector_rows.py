@@ -25,12 +25,12 @@ from typing import Any
 import grpc
 
 from bench.report import report
-from gpuledger_collector.columns import Part, Source, inserts
+from gpuledger_collector.columns import Source
+from gpuledger_collector.packing import Message, pack
 from gpuledger_collector.serve import CollectorSettings, CollectorThread
 from gpuledger_collector.store.client import StoreConfig, connect
 from gpuledger_collector.store.embedded import EmbeddedServer
 from gpuledger_collector.store.migrate import migrate
-from gpuledger_collector.validate import check_batch
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 from gpuledger_proto.v1.telemetry_pb2_grpc import TelemetryStub
 
@@ -102,7 +102,9 @@ def stream(address: str, host: str, batches: list[wire.Batch]) -> None:
             while waiting and unanswered < credit:
                 outgoing.put(waiting.pop())
                 unanswered += 1
-            unanswered -= len(next(answers).ack.sequences)
+            answer = next(answers)
+            credit = answer.welcome.max_in_flight or credit
+            unanswered -= len(answer.ack.sequences)
         outgoing.put(None)
 
 
@@ -137,8 +139,12 @@ def measure(store: StoreConfig, batches: list[wire.Batch]) -> tuple[float, float
 def peer(store: StoreConfig, batches: list[wire.Batch], insert: Callable[..., None]) -> float:
     """Rows per CPU second of another way to insert the same rows."""
     now = time.time()
-    parts = [Part(Source("", "peer", ""), check_batch(batch, now)) for batch in batches]
-    packed = [inserts([part])[0] for part in parts]
+    source = Source("", "peer", "")
+    messages = [
+        Message(source, wire.AgentMessage(batch=batch).SerializeToString(), now)
+        for batch in batches
+    ]
+    packed = [pack([message], (0.0, now)).inserts[0] for message in messages]
     with connect(store) as client:
         began = time.process_time()
         for one in packed:

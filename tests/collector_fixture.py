@@ -31,6 +31,15 @@ def settings_for(store: StoreConfig) -> CollectorSettings:
     return CollectorSettings(listen="127.0.0.1:0", metrics="", store=store, max_wait_s=0.01)
 
 
+def metric(collector: CollectorThread, name: str) -> float:
+    """A figure of this collector's own state."""
+    assert collector._collector is not None
+    registry = collector._collector._metrics.registry
+    value = registry.get_sample_value(f"gpuledger_collector_{name}")
+    assert value is not None, f"there is no metric {name}"
+    return value
+
+
 class WireAgent:
     """One stream, spoken by hand."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from gpuledger_collector.admission import FIRST_CREDIT, MAX_CREDIT
 from gpuledger_collector.serve import (
     Collector,
     CollectorSettings,
@@ -21,24 +21,17 @@ from gpuledger_collector.serve import (
     ServeError,
     Tls,
 )
-from gpuledger_collector.server import MAX_IN_FLIGHT
 from gpuledger_collector.store.client import StoreConfig, StoreError, connect
 from gpuledger_collector.store.embedded import EmbeddedServer
 from gpuledger_collector.store.migrate import migrate
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 from gpuledger_proto.v1.telemetry_pb2_grpc import TelemetryStub
 from tests.collector_fixture import WireAgent, batch, present_window, settings_for
+from tests.waiting import wait_until
 
 
 def rows_of(client: Client, table: str = "process_usage") -> int:
     return int(client.query(f"SELECT count() FROM {table}").result_rows[0][0])
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never came true"
-        time.sleep(0.02)
 
 
 def test_batch_when_acked_then_its_rows_are_committed(
@@ -197,11 +190,11 @@ def test_stream_when_it_begins_badly_then_it_ends_with_the_reason(
 
 def test_stream_when_more_is_sent_than_allowed_then_it_is_ended(database: StoreConfig) -> None:
     with EmbeddedPaused(database) as paused, WireAgent(paused.address) as agent:
-        assert agent.hear().welcome.max_in_flight == MAX_IN_FLIGHT
-        for sequence in range(MAX_IN_FLIGHT + 2):
+        assert agent.hear().welcome.max_in_flight == FIRST_CREDIT
+        for sequence in range(MAX_CREDIT + 2):
             agent.send(batch(sequence))
         with pytest.raises(grpc.RpcError) as ended:
-            agent.acks(MAX_IN_FLIGHT + 2)
+            agent.acks(MAX_CREDIT + 2)
     assert ended.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[attr-defined]
 
 
@@ -251,26 +244,6 @@ def _health(address: str) -> str:
         stub = health_pb2_grpc.HealthStub(channel)
         answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=10)
     return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
-
-
-def test_collector_when_stopped_then_what_it_took_over_is_committed(
-    database: StoreConfig, client: Client
-) -> None:
-    settings = settings_for(database)
-    collector = CollectorThread(settings)
-    collector.start()
-    with WireAgent(collector.address) as agent:
-        agent.hear()
-        agent.send(batch(1))
-        wait_until(lambda: bool(_pending_bytes(collector)))
-        collector.stop()
-    assert rows_of(client) == 4
-
-
-def _pending_bytes(collector: CollectorThread) -> float:
-    assert collector._collector is not None
-    registry = collector._collector._metrics.registry
-    return registry.get_sample_value("gpuledger_collector_pending_bytes") or 0.0
 
 
 def test_port_when_it_hears_garbage_then_the_collector_goes_on(collector: CollectorThread) -> None:

@@ -24,7 +24,7 @@ from gpuledger_agent.encode import (
 from gpuledger_agent.records import GpuUse, HealthRow, Owner, ProcessKey, ProcessUse, Window
 from gpuledger_collector import validate
 from gpuledger_collector.tables import TABLES
-from gpuledger_collector.validate import check_batch
+from gpuledger_collector.validate import problems, read_batch
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 
 DAY = 86_400
@@ -86,11 +86,11 @@ def decoded(made: Iterable[wire.Batch]) -> dict[str, list[dict[str, Any]]]:
         assert 0 < row_count(batch) <= MAX_ROWS <= validate.MAX_ROWS
         assert len(batch.dictionary) <= MAX_DICTIONARY <= validate.MAX_DICTIONARY
         assert wire.AgentMessage(batch=batch).ByteSize() <= validate.MAX_BYTES
-        checked = check_batch(wire.Batch.FromString(batch.SerializeToString()), BASE + 9 * DAY)
-        assert (checked.refused, checked.reason) == (0, "")
-        assert checked.count == row_count(batch)
-        for part in checked.rows:
-            columns = part.columns
+        read = read_batch(wire.Batch.FromString(batch.SerializeToString()))
+        assert read.count == row_count(batch)
+        for part in read.rows:
+            columns = dict(zip(part.table.columns, part.columns, strict=True))
+            assert not list(problems(part.table, columns, (0.0, BASE + 9 * DAY)))
             rows[part.table.name] += [
                 {name: columns[name][row] for name in columns} for row in range(part.count)
             ]

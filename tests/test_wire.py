@@ -11,10 +11,10 @@ from clickhouse_connect.driver.client import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuledger_collector.columns import Part, Source, inserts
+from gpuledger_collector.columns import Source
+from gpuledger_collector.packing import Message, Packed, pack
 from gpuledger_collector.serve import CollectorThread
 from gpuledger_collector.tables import TABLES
-from gpuledger_collector.validate import BatchRefused, check_batch
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 from tests.collector_fixture import WireAgent, batch
 from tests.wire.record import START, load, messages
@@ -24,11 +24,22 @@ RECORDINGS = sorted(Path(__file__).parent.glob("wire/*.bin"))
 
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda path: path.stem)
 def test_recording_when_checked_then_every_row_is_understood(recording: Path) -> None:
-    _, *sent = load(recording)
-    checked = [check_batch(message.batch, START + 60) for message in sent]
-    assert sum(each.refused for each in checked) == 0
-    rows = {r.table.name: r.count for each in checked for r in each.rows}
-    assert rows == {"process_usage": 2, "gpu_usage": 1, "agent_health": 1}
+    hello, batch = load(recording)
+    packed = packed_alone(hello, START + 60), packed_alone(batch, START + 60)
+    assert [p.verdicts[0].reason for p in packed] == ["", ""]
+    rows = {insert.table: insert.rows for each in packed for insert in each.inserts}
+    assert rows == {
+        "hosts_raw": 1,
+        "gpus_raw": 1,
+        "process_usage_raw": 2,
+        "gpu_usage_raw": 1,
+        "agent_health_raw": 1,
+    }
+
+
+def packed_alone(message: wire.AgentMessage, now: float) -> Packed:
+    source = Source("", message.hello.host or "h", "")
+    return pack([Message(source, message.SerializeToString(), now)], (0.0, now))
 
 
 def test_recording_when_streamed_then_its_rows_are_in_the_books(
@@ -80,12 +91,10 @@ def test_batch_when_any_column_is_changed_then_only_consistent_rows_pass(
         column[dice.randrange(len(column))] = min(value, 2**31 - 1)
     else:
         column[:] = [1] * cut
-    try:
-        checked = check_batch(made, time.time())
-    except BatchRefused as refused:
-        assert "\n" not in str(refused)
-        return
-    for insert in inserts([Part(Source("", "h", ""), checked)]):
+    packed = packed_alone(wire.AgentMessage(batch=made), time.time())
+    assert "\n" not in packed.verdicts[0].reason
+    assert sum(insert.rows for insert in packed.inserts) == packed.verdicts[0].rows
+    for insert in packed.inserts:
         columns = dict(zip(insert.names, insert.columns, strict=True))
         assert {len(column) for column in columns.values()} == {insert.rows}
         if insert.table == "process_usage_raw":
@@ -94,15 +103,16 @@ def test_batch_when_any_column_is_changed_then_only_consistent_rows_pass(
 
 
 @settings(max_examples=200)
-@given(st.binary(max_size=400))
-def test_bytes_when_they_happen_to_parse_then_they_are_stored_or_refused(raw: bytes) -> None:
-    try:
-        parsed = wire.Batch.FromString(raw)
-    except Exception as error:  # noqa: BLE001  # protobuf's own refusal, before ours
-        assert "DecodeError" in type(error).__name__
-        return
-    try:
-        checked = check_batch(parsed, time.time())
-    except BatchRefused:
-        return
-    assert checked.count + checked.refused >= 0
+@given(raw=st.binary(max_size=400), seed=st.integers(0, 2**32))
+def test_bytes_when_they_are_no_message_then_only_they_are_refused(raw: bytes, seed: int) -> None:
+    """Among others, and with a recorded message's tag before them so that some of them parse."""
+    source, now = Source("", "h", ""), time.time()
+    good = wire.AgentMessage(batch=batch(7)).SerializeToString()
+    bodies = [good, raw, b"\x12" + bytes([len(raw) % 128]) + raw, good]
+    random.Random(seed).shuffle(bodies)
+    packed = pack([Message(source, body, now) for body in bodies], (0.0, now))
+    verdicts = packed.verdicts
+    assert [v.sequence for v, body in zip(verdicts, bodies, strict=True) if body is good] == [7, 7]
+    assert [v.rows for v, body in zip(verdicts, bodies, strict=True) if body is good] == [5, 5]
+    usage = [insert.rows for insert in packed.inserts if insert.table == "process_usage_raw"]
+    assert usage == [8]

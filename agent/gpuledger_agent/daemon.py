@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import resource
 import threading
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from gpuledger_agent.clock import STALL_S, Clock, SteadyClock
 from gpuledger_agent.config import AgentConfig, host_port
 from gpuledger_agent.devices.base import Device, DeviceLayer, GpuInfo
 from gpuledger_agent.driver import Driver
+from gpuledger_agent.file_limit import raise_file_limit
 from gpuledger_agent.gaps import Gap, GapReason
 from gpuledger_agent.health import HealthServer
 from gpuledger_agent.pipeline import Pipeline, UserNames
@@ -97,7 +97,7 @@ class Daemon:
 
     def run(self, stop: threading.Event) -> None:
         """Measure and send until `stop` is set; then write what is open and end."""
-        _raise_file_limit()
+        raise_file_limit()
         self._note_absence()
         self._serve_metrics()
         self._serve_health()
@@ -274,11 +274,3 @@ def _boot_id() -> str:
         return BOOT_ID.read_text("ascii").strip()
     except OSError:
         return ""
-
-
-def _raise_file_limit() -> None:
-    """One descriptor is kept per process on a GPU (see processes.py); 1,024 may not do."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

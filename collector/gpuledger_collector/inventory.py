@@ -1,48 +1,53 @@
-"""Hosts and GPUs as they introduce themselves, into rows."""
+"""Hosts and GPUs as they introduce themselves, into the columns of inserts."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Any
 
-from clickhouse_connect.driver.client import Client
-
+from gpuledger_collector.columns import TEXT, Insert
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 
-_HOST = (
-    "cluster",
-    "host",
-    "host_pool",
-    "agent_version",
-    "boot_id",
-    "driver_version",
-    "labels",
-    "seen_at",
-)
-_GPU = (
-    "cluster",
-    "host",
-    "gpu",
-    "gpu_index",
-    "gpu_model",
-    "memory_mib",
-    "parent_gpu",
-    "share_milli",
-    "mig_profile",
-    "seen_at",
-)
+_SEEN_AT = "DateTime64(3, 'UTC')"
+
+_HOST = {
+    "cluster": TEXT,
+    "host": "String",
+    "host_pool": TEXT,
+    "agent_version": TEXT,
+    "boot_id": "String",
+    "driver_version": TEXT,
+    "labels": f"Map({TEXT}, String)",
+    "seen_at": _SEEN_AT,
+}
+_GPU = {
+    "cluster": TEXT,
+    "host": "String",
+    "gpu": "String",
+    "gpu_index": "UInt16",
+    "gpu_model": TEXT,
+    "memory_mib": "UInt32",
+    "parent_gpu": "String",
+    "share_milli": "UInt16",
+    "mig_profile": TEXT,
+    "seen_at": _SEEN_AT,
+}
 
 
-def store(client: Client, hello: wire.Hello, seen_at: float) -> None:
-    """File a host and its GPUs. Raises ClickHouseError."""
-    at = datetime.fromtimestamp(seen_at, UTC)
-    client.insert("hosts_raw", [_host_row(hello, at)], column_names=_HOST)
-    if hello.gpus:
-        rows = [_gpu_row(hello, gpu, at) for gpu in hello.gpus]
-        client.insert("gpus_raw", rows, column_names=_GPU)
+def inserts(hellos: Sequence[tuple[wire.Hello, float]]) -> list[Insert]:
+    """Inserts of hosts and GPUs that were seen at these seconds since the epoch."""
+    seen = [(hello, round(1000 * at)) for hello, at in hellos]
+    hosts = [_host_row(hello, at_ms) for hello, at_ms in seen]
+    gpus = [_gpu_row(hello, gpu, at_ms) for hello, at_ms in seen for gpu in hello.gpus]
+    tables = (("hosts_raw", _HOST, hosts), ("gpus_raw", _GPU, gpus))
+    return [
+        Insert(table, list(columns), list(columns.values()), list(zip(*rows, strict=True)))
+        for table, columns, rows in tables
+        if rows
+    ]
 
 
-def _host_row(hello: wire.Hello, at: datetime) -> tuple[Any, ...]:
+def _host_row(hello: wire.Hello, at_ms: int) -> tuple[Any, ...]:
     return (
         hello.cluster,
         hello.host,
@@ -51,11 +56,11 @@ def _host_row(hello: wire.Hello, at: datetime) -> tuple[Any, ...]:
         hello.boot_id,
         hello.driver_version,
         dict(hello.labels),
-        at,
+        at_ms,
     )
 
 
-def _gpu_row(hello: wire.Hello, gpu: wire.Gpu, at: datetime) -> tuple[Any, ...]:
+def _gpu_row(hello: wire.Hello, gpu: wire.Gpu, at_ms: int) -> tuple[Any, ...]:
     return (
         hello.cluster,
         hello.host,
@@ -66,5 +71,5 @@ def _gpu_row(hello: wire.Hello, gpu: wire.Gpu, at: datetime) -> tuple[Any, ...]:
         gpu.parent_uuid,
         min(gpu.share_milli, 1_000),
         gpu.mig_profile,
-        at,
+        at_ms,
     )

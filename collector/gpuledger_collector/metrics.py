@@ -29,7 +29,13 @@ class Metrics:
         self.batches_refused = self._counter("batches_refused", "Batches of which nothing fits")
         self.rows_acked = self._counter("rows_acked", "Rows committed")
         self.rows_refused = self._counter("rows_refused", "Rows that could not be stored")
-        self.pending_bytes = self._gauge("pending_bytes", "Bytes of batches not yet committed")
+        self.agents_held_back = self._gauge(
+            "agents_held_back", "Streams not read on now, because their part of memory is taken"
+        )
+        self.pending_bytes = self._gauge("pending_bytes", "Memory of what is not yet committed")
+        self.pending_limit_bytes = self._gauge(
+            "pending_limit_bytes", "Where pending_bytes stops growing"
+        )
         self.store_up = self._gauge("store_up", "1 while ClickHouse takes inserts")
         self.insert_failures = self._counter("insert_failures", "Inserts that were tried again")
         self.insert_seconds = Histogram(

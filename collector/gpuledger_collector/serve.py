@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -16,6 +18,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import start_http_server
 
 from gpuledger_agent.config import host_port
+from gpuledger_agent.log import Once
+from gpuledger_collector.admission import PENDING_MIB, Admission
 from gpuledger_collector.ledger.findings import EVERY_S, Schedule
 from gpuledger_collector.ledger.rules import Rule
 from gpuledger_collector.listening import ServeError, Tls, listen
@@ -27,12 +31,12 @@ from gpuledger_collector.store.migrate import require_current
 from gpuledger_collector.validate import MAX_BYTES
 from gpuledger_collector.window_age import WindowAge
 from gpuledger_collector.writer import Writer
-from gpuledger_proto.v1.telemetry_pb2_grpc import add_TelemetryServicer_to_server
 
 log = logging.getLogger(__name__)
 
-DRAIN_S = 20.0
-"""How long the end waits for agents' last batches to be committed."""
+DRAIN_S = 10.0
+"""How long the end waits for agents' last batches to be committed, and for a roll-up to stop. What
+is cut short is sent again, or done again."""
 
 HEALTH_S = 1.0
 """How often health is brought up to date."""
@@ -41,6 +45,13 @@ _OPTIONS = (
     # Room for the message around a batch of the size that Welcome promises.
     ("grpc.max_receive_message_length", MAX_BYTES + 4096),
     ("grpc.max_concurrent_streams", 16),
+    # What a stream may send that is not read: no more, however fast its network is.
+    ("grpc.http2.lookahead_bytes", 16_384),
+    ("grpc.http2.bdp_probe", 0),
+    # Beyond 1,000 streams that begin at once gRPC would leave some without any answer.
+    ("grpc.server.max_pending_requests", 1 << 20),
+    ("grpc.server.max_pending_requests_hard_limit", 1 << 20),
+    ("grpc.server_max_unrequested_time_in_server", 300),
     ("grpc.max_metadata_size", 8192),
     # Agents ping twice a minute; a host that vanished is noticed by our own.
     ("grpc.keepalive_time_ms", 60_000),
@@ -56,8 +67,9 @@ class CollectorSettings:
     """Settings of one collector.
 
     `metrics` "" serves none; `insecure` allows plaintext beyond this host; `max_wait_s` is how
-    long a batch waits for others, so that inserts are few and large. `rules` are evaluated
-    every `findings_every_s` seconds, never if that is 0.
+    long a batch waits for others, so that inserts are few and large; `pending_mib` is what all
+    agents together may have in memory. `rules` are evaluated every `findings_every_s` seconds,
+    never if that is 0.
     """
 
     listen: str = "127.0.0.1:7670"
@@ -68,6 +80,7 @@ class CollectorSettings:
     max_wait_s: float = 1.0
     rules: tuple[Rule, ...] = ()
     findings_every_s: float = EVERY_S
+    pending_mib: int = PENDING_MIB
 
 
 class Collector:
@@ -85,14 +98,20 @@ class Collector:
     async def run(self, ready: threading.Event | None = None) -> None:
         """Serve until `stop`; then end streams, commit what was received, and return."""
         self._check_schema()
-        writer = Writer(self._settings.store, self._metrics, self._settings.max_wait_s)
-        server = self._server(writer)
+        settings, metrics = self._settings, self._metrics
+        admission = Admission(metrics, settings.pending_mib << 20)
+        writer = Writer(
+            settings.store, metrics, admission, self._window_age.oldest, settings.max_wait_s
+        )
+        service = TelemetryService(admission, metrics)
+        server = self._server(service)
         pages = self._serve_metrics()
         threads = [
             threading.Thread(target=work, name=work.__name__, daemon=True)
             for work in (self._roll_up, self._evaluate_rules)
         ]
         writing = asyncio.create_task(writer.run())
+        writing.add_done_callback(lambda _: self._stop.set())
         following = asyncio.create_task(self._window_age.follow())
         await server.start()
         for thread in threads:
@@ -106,14 +125,18 @@ class Collector:
         finally:
             log.info("event=draining")
             following.cancel()
-            await self._drain(server, writer, writing)
             self._threads_stop.set()
+            until = time.monotonic() + DRAIN_S
+            await self._drain(server, service)
+            writing.cancel()
             for thread in threads:
-                await asyncio.to_thread(thread.join, DRAIN_S)
+                await asyncio.to_thread(thread.join, max(until - time.monotonic(), 1.0))
             if pages is not None:
                 pages.shutdown()
                 pages.server_close()
             log.info("event=stopped")
+        with suppress(asyncio.CancelledError):
+            await writing
 
     def stop(self) -> None:
         """Begin the end. From another thread: `loop.call_soon_threadsafe(collector.stop)`."""
@@ -124,10 +147,9 @@ class Collector:
             require_current(client)
         self._window_age.read()
 
-    def _server(self, writer: Writer) -> grpc.aio.Server:
+    def _server(self, service: TelemetryService) -> grpc.aio.Server:
         server = grpc.aio.server(options=_OPTIONS)
-        service = TelemetryService(writer, self._metrics, self._window_age.oldest)
-        add_TelemetryServicer_to_server(service, server)
+        server.add_generic_rpc_handlers((service.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         settings = self._settings
         self.port = listen(server, settings.listen, settings.tls, insecure=settings.insecure)
@@ -154,26 +176,28 @@ class Collector:
             except TimeoutError:
                 continue
 
-    async def _drain(
-        self, server: grpc.aio.Server, writer: Writer, writing: asyncio.Task[None]
-    ) -> None:
+    async def _drain(self, server: grpc.aio.Server, service: TelemetryService) -> None:
+        """Take no more streams and batches, and let those that are here have their answers."""
         await self._health.enter_graceful_shutdown()
-        # Streams never end by themselves: what is unanswered is sent again to the next collector.
-        await server.stop(grace=0.5)
-        writer.close()
+        refusing = asyncio.create_task(server.stop(grace=DRAIN_S))
         try:
             async with asyncio.timeout(DRAIN_S):
-                await writing
+                await service.drain()
         except TimeoutError:
-            log.warning("event=drain_incomplete the agents still have what was not committed")
+            log.warning("event=drain_incomplete what is not committed is sent again by its agent")
+        # Whoever watches our health would stay for ever.
+        await server.stop(grace=None)
+        await refusing
 
     def _roll_up(self) -> None:
+        once = Once(log)
         while not self._threads_stop.is_set():
             try:
                 with connect(self._settings.store) as client:
+                    once.over("store", "event=rollup_begins")
                     Rollup(client).run(self._threads_stop)
             except (StoreError, ClickHouseError, OSError) as error:
-                log.warning("event=rollup_waits reason=%r", one_line(error))
+                once.warning("store", "event=rollup_waits reason=%r", one_line(error))
                 self._threads_stop.wait(5.0)
 
     def _evaluate_rules(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 U8 = (1 << 8) - 1
 U16 = (1 << 16) - 1
@@ -30,6 +30,12 @@ class Table:
     no_more_than: tuple[tuple[str, str], ...] = ()
     has_host_pool: bool = True
     has_windows: bool = True
+    columns: tuple[str, ...] = field(init=False)
+    """All columns that travel."""
+
+    def __post_init__(self) -> None:
+        columns = (*self.times, *self.texts, *self.numbers, *self.enums)
+        object.__setattr__(self, "columns", columns)
 
     @property
     def raw(self) -> str:

@@ -1,15 +1,15 @@
 """What comes from the network is believed only after this.
 
 Structure (columns of unequal length, indexes into nothing, two days) condemns a whole batch; a
-value that cannot be condemns its row. Checks run over whole columns; rows are looked at one by
-one only where a column check has already failed.
+value that cannot be condemns its row. Values are checked over whole columns, of many batches at
+once; rows are looked at one by one only where such a check has failed.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from gpuledger_collector.tables import TABLES, U32, Table
@@ -44,27 +44,25 @@ class HelloRefused(Exception):  # noqa: N818
     """A stranger that cannot be filed; says why in one line."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Rows:
-    """Valid rows of one table: columns by the names of the wire, texts resolved."""
+    """What a batch says for one table: `columns` as `table.columns` names them, texts resolved."""
 
     table: Table
     count: int
-    columns: dict[str, Sequence[Any]]
+    columns: list[Sequence[Any]]
 
 
-@dataclass(slots=True)
-class Checked:
-    """A batch of which every row can be stored. `reason` says what is wrong with those left out."""
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A batch that is sound in its structure; `day` is the UTC day of all its windows."""
 
     day: int
-    rows: list[Rows] = field(default_factory=list)
-    refused: int = 0
-    reason: str = ""
+    rows: list[Rows]
 
     @property
     def count(self) -> int:
-        """Rows to store."""
+        """Rows over all tables."""
         return sum(rows.count for rows in self.rows)
 
 
@@ -85,28 +83,29 @@ def check_hello(hello: wire.Hello) -> None:
             raise HelloRefused(f"{text[:40]!r} {problem}")
 
 
-def check_batch(batch: wire.Batch, now: float, oldest: float = 0.0) -> Checked:
-    """The rows of a batch that can be stored; `now` in seconds since the epoch.
-
-    Windows that began before `oldest` would be dropped before they count. Raises BatchRefused.
-    """
+def read_batch(batch: wire.Batch) -> Read:
+    """What the batch says, its values unseen. Raises BatchRefused."""
     texts = _dictionary(batch.dictionary)
-    present = [(table, getattr(batch, table.name)) for table in TABLES]
+    present = [
+        (table, message) for table in TABLES if (message := getattr(batch, table.name)).window_start
+    ]
     total = sum(len(message.window_start) for _, message in present)
     if total > MAX_ROWS:
         raise BatchRefused(f"{total} rows; at most {MAX_ROWS} a batch")
     days = {
         edge // DAY_S
         for _, message in present
-        if message.window_start
         for edge in (min(message.window_start), max(message.window_start))
     }
     if len(days) > 1:
         raise BatchRefused("its windows lie in more than one UTC day")
-    checked = Checked(day=days.pop() if days else 0)
-    for table, message in present:
-        _check_table(table, message, texts, (oldest, now), checked)
-    return checked
+    rows = [_rows(table, message, texts) for table, message in present]
+    return Read(days.pop() if days else 0, rows)
+
+
+def row_count(batch: wire.Batch) -> int:
+    """Rows of a batch over all its tables."""
+    return sum(len(getattr(batch, table.name).window_start) for table in TABLES)
 
 
 def _dictionary(dictionary: Sequence[str]) -> list[str]:
@@ -115,6 +114,9 @@ def _dictionary(dictionary: Sequence[str]) -> list[str]:
         raise BatchRefused("dictionary: entry 0 must be empty")
     if len(texts) > MAX_DICTIONARY:
         raise BatchRefused(f"dictionary: {len(texts)} entries; at most {MAX_DICTIONARY}")
+    together = "".join(texts)
+    if together.isascii() and "\0" not in together and max(map(len, texts)) <= MAX_STRING_BYTES:
+        return texts
     for index, text in enumerate(texts):
         if problem := _text_problem(text):
             raise BatchRefused(f"dictionary: entry {index} {problem}")
@@ -129,55 +131,26 @@ def _text_problem(text: str) -> str:
     return ""
 
 
-def _check_table(
-    table: Table, message: Any, texts: list[str], span: Span, checked: Checked
-) -> None:
+def _rows(table: Table, message: Any, texts: list[str]) -> Rows:
     count = len(message.window_start)
-    if not count:
-        return
-    columns = _columns(table, message, texts, count)
-    reasons: dict[int, str] = {}
-    for bad, reason in _problems(table, columns, span):
-        for row in bad:
-            reasons.setdefault(row, reason)
-    if reasons:
-        first = min(reasons)
-        checked.refused += len(reasons)
-        checked.reason = checked.reason or f"{table.name} row {first}: {reasons[first]}"
-        kept = [row for row in range(count) if row not in reasons]
-        if not kept:
-            return
-        take = operator.itemgetter(*kept, kept[0])
-        columns = {name: take(column)[:-1] for name, column in columns.items()}
-        count = len(kept)
-    resolved: dict[str, Sequence[Any]] = dict(columns)
-    for name in table.texts:
-        resolved[name] = list(map(texts.__getitem__, columns[name]))
-    checked.rows.append(Rows(table, count, resolved))
-
-
-def _columns(table: Table, message: Any, texts: list[str], count: int) -> dict[str, Sequence[int]]:
-    """All columns as lists; an absent one is all zero. Raises BatchRefused."""
-    columns: dict[str, Sequence[int]] = {}
-    for name in (*table.times, *table.texts, *table.numbers, *table.enums):
-        column: Sequence[int] = list(getattr(message, name))
+    columns: list[Sequence[Any]] = []
+    for name in table.columns:
+        column = getattr(message, name)
         if not column:
-            column = [0] * count
+            column = [0] * count  # absent, which means all zero
         elif len(column) != count:
             raise BatchRefused(f"{table.name}.{name}: {len(column)} values for {count} rows")
-        columns[name] = column
-    for name in table.texts:
-        if max(columns[name]) >= len(texts):
-            raise BatchRefused(f"{table.name}.{name}: an index beyond the dictionary")
-    for name, known in table.enums.items():
-        column = columns[name]
-        if max(column) >= known or min(column) < 0:
-            columns[name] = [value if 0 <= value < known else 0 for value in column]
-    return columns
+        if name in table.texts:
+            try:
+                column = list(map(texts.__getitem__, column))
+            except IndexError:
+                raise BatchRefused(f"{table.name}.{name}: an index beyond the dictionary") from None
+        columns.append(column)
+    return Rows(table, count, columns)
 
 
-def _problems(
-    table: Table, columns: dict[str, Sequence[int]], span: Span
+def problems(
+    table: Table, columns: Mapping[str, Sequence[int]], span: Span
 ) -> Iterator[tuple[list[int], str]]:
     """Rows that cannot be, with the reason; nothing where whole columns are in order."""
     if table.has_windows:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import suppress
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from gpuledger_collector.call_thread import CallThread
 from gpuledger_collector.store.client import StoreConfig, StoreError, connect, one_line
 
 FOLLOW_S = 60.0
@@ -50,9 +52,11 @@ class WindowAge:
 
     async def follow(self) -> None:
         """Read it again and again, until cancelled. While the store is away the last one counts."""
-        while True:
-            await asyncio.sleep(FOLLOW_S)
-            try:
-                await asyncio.to_thread(self.read)
-            except (StoreError, OSError):
-                continue
+        thread = CallThread("retention")
+        try:
+            while True:
+                await asyncio.sleep(FOLLOW_S)
+                with suppress(StoreError, OSError):
+                    await thread.call(self.read)
+        finally:
+            thread.close()

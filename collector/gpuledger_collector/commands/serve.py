@@ -11,8 +11,10 @@ import click
 
 from gpuledger_agent import log
 from gpuledger_agent.config import ConfigError, host_port
+from gpuledger_agent.file_limit import raise_file_limit
 from gpuledger_agent.options import Refused
 from gpuledger_agent.signals import ending
+from gpuledger_collector.admission import PENDING_MIB
 from gpuledger_collector.commands.declare import loading
 from gpuledger_collector.config import store_options
 from gpuledger_collector.ledger.findings import EVERY_S
@@ -75,6 +77,14 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="How often rules are evaluated; 0 for never.",
 )
 @click.option(
+    "--pending-mib",
+    type=click.IntRange(1),
+    default=PENDING_MIB,
+    show_default=True,
+    metavar="MIB",
+    help="Memory for what is not yet committed; beyond it agents wait.",
+)
+@click.option(
     "--log-level",
     default="info",
     show_default=True,
@@ -92,6 +102,7 @@ def serve(
     insecure: bool,
     rules_config: Path | None,
     findings_every: float,
+    pending_mib: int,
     log_level: str,
 ) -> None:
     """Receive what agents send, keep it in ClickHouse, keep the books; until SIGTERM.
@@ -109,6 +120,7 @@ def serve(
     with loading():
         rules = load(rules_config)
     log.configure(log_level)
+    raise_file_limit()
     with ExitStack() as stack:
         if embedded is not None:
             server = stack.enter_context(EmbeddedServer(embedded, embedded_port))
@@ -117,7 +129,14 @@ def serve(
                 migrate(client)
             stack.enter_context(Keeper(server))
         settings = CollectorSettings(
-            listen, metrics, store, tls, insecure, rules=rules, findings_every_s=findings_every
+            listen,
+            metrics,
+            store,
+            tls,
+            insecure,
+            pending_mib=pending_mib,
+            rules=rules,
+            findings_every_s=findings_every,
         )
         try:
             asyncio.run(_serve(settings))

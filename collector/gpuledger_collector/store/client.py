@@ -10,6 +10,9 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+# What it has to say comes as an exception too, and is logged by whoever can do something about it.
+logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
+
 MIN_VERSION = (25, 3)
 """Oldest ClickHouse whose SQL ours is: SQL SECURITY in views came with 24.2, the long-term
 release 25.3 is what we vouch for."""
@@ -85,13 +88,14 @@ def connect(config: StoreConfig, *, create_database: bool = False) -> Client:
 def one_line(error: Exception) -> str:
     """What ClickHouse or the network said, without stack, version and advertisement."""
     text = _from_network(error) or " ".join(str(error).split())
-    code = "Code: "
-    if code in text and "DB::Exception: " in text:
-        number = text.split(code, 1)[1].split(".", 1)[0]
-        text = f"{text.split('DB::Exception: ', 1)[1]} (ClickHouse error {number})"
+    code = ""
+    if "Code: " in text and "DB::Exception: " in text:
+        number = text.split("Code: ", 1)[1].split(".", 1)[0]
+        code = f" (ClickHouse error {number})"
+        text = text.split("DB::Exception: ", 1)[1]
     for end in (" (version ", " (for url ", " Expected one of: "):
         text = text.split(end, 1)[0]
-    return text[:500] or type(error).__name__
+    return text[:500] + code or type(error).__name__
 
 
 def _from_network(error: BaseException) -> str:

@@ -341,6 +341,10 @@ Global___Gpu: _TypeAlias = Gpu  # noqa: Y015
 
 @_typing.final
 class Welcome(_message.Message):
+    """How the collector wants to be spoken to. First message of its side; said
+    again when that changes: the latest counts.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     COLLECTOR_VERSION_FIELD_NUMBER: _builtins.int
@@ -349,7 +353,9 @@ class Welcome(_message.Message):
     MAX_BATCH_BYTES_FIELD_NUMBER: _builtins.int
     collector_version: _builtins.str
     max_in_flight: _builtins.int
-    """Batches that may be unanswered at any time; at least 1."""
+    """Batches that may be unanswered at any time; at least 1. An agent that has
+    more of them unanswered when it is lowered waits until it has fewer.
+    """
     max_batch_rows: _builtins.int
     """The most rows, over all tables, that one Batch may hold."""
     max_batch_bytes: _builtins.int
