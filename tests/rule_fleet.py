@@ -14,8 +14,9 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from gpuledger_collector.ledger import prices, requests
+from gpuledger_collector.ledger.prices import BOOK as PRICES
 from gpuledger_collector.ledger.prices import GpuPrice
+from gpuledger_collector.ledger.requests import BOOK as REQUESTS
 from gpuledger_collector.ledger.requests import CapacityRequest
 from gpuledger_collector.rollup import Rollup
 from tests.ledger_fleet import Row, gpu, grant, insert, process
@@ -82,8 +83,8 @@ def healthy(hours: float = HOURS) -> Iterator[Row]:
 
 def ask(client: Client, *wanted: CapacityRequest) -> None:
     """Put requests into the books, and a price of 2 USD."""
-    prices.apply(client, [GpuPrice("H100", "", Decimal(2), BEGIN - timedelta(days=30))])
-    requests.apply(client, wanted)
+    PRICES.apply(client, [GpuPrice("H100", "", Decimal(2), BEGIN - timedelta(days=30))])
+    REQUESTS.apply(client, wanted)
 
 
 def request(team: str = "search", gpus: int = 2, **given: Any) -> CapacityRequest:
@@ -97,6 +98,7 @@ def request(team: str = "search", gpus: int = 2, **given: Any) -> CapacityReques
         "pool": "production",
         "gpu_model": "H100",
         "gpus": Decimal(gpus),
+        "gpu_memory_gib": None,
         "expected_sm_pct": None,
         "requested_from": BEGIN - timedelta(days=30),
         "requested_until": None,
