@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -182,7 +183,8 @@ def test_labels_when_ever_new_workloads_have_bad_ones_then_the_log_is_not_floode
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hour = [1.0]
-    monkeypatch.setattr(admission.time, "monotonic", lambda: hour[0] * 3600)
+    clock = SimpleNamespace(monotonic=lambda: hour[0] * 3600)
+    monkeypatch.setattr(admission, "time", clock)
     made = Attributor([], RULES, Owner())
     for hour[0] in (1.0, 1.5, 2.0):
         for n in range(LINES):

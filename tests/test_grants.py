@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuledger_agent.attribution.base import Kind, Workload
-from gpuledger_agent.attribution.grants import MAX_NAME, MAX_NAMES, Grant, Resolver, resolve
+from gpuledger_agent.attribution.grants import (
+    MAX_NAME,
+    MAX_NAMES,
+    Grant,
+    Resolver,
+    granted_to,
+    resolve,
+)
 from gpuledger_agent.devices.base import GpuInfo
 from gpuledger_agent.devices.nvml import NvmlLayer
 from tests.nvml_standin.world import Standin
@@ -248,6 +257,18 @@ def test_grants_when_more_names_are_given_then_none_is_lost(
 
 def granted(*devices: str, share: float = 1.0) -> Workload:
     return Workload(Kind.CONTAINER, "a" * 64, "x", devices=devices, share=share)
+
+
+def test_grants_when_a_name_is_of_no_gpu_here_then_what_was_counted_is_meant() -> None:
+    """A Slurm job names its MIG instances in its environment, where it can write anything."""
+    job = Workload(Kind.SLURM_JOB, "1", "1", devices=(CUT_1.uuid, "MIG-none"), counted=("0", "1"))
+    assert granted_to(job, HOST) == resolve(["0", "1"], HOST)
+    honest = replace(job, devices=(CUT_1.uuid, CUT_2.uuid))
+    assert granted_to(honest, HOST) == resolve([CUT_1.uuid, CUT_2.uuid], HOST)
+    assert granted_to(replace(job, counted=()), HOST)[1] == ["MIG-none"]
+    resolver = Resolver()
+    found = resolver.resolve([job, honest, replace(job, counted=())], HOST)
+    assert [unknown for _, unknown in found] == [[], [], ["MIG-none"]]
 
 
 def test_grants_of_many_when_nothing_changed_then_they_are_not_worked_out_again() -> None:

@@ -127,6 +127,7 @@ def test_job_when_it_holds_mig_instances_then_these_are_named(
         group(cgroups, V1, pid)
         (job,) = source.workloads()
     assert job.devices == tuple(instances.split(","))
+    assert job.counted == ("2", "3"), "in case the environment lies"
 
 
 def test_job_when_its_processes_are_of_another_job_then_nothing_is_said_of_it(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from gpuledger_agent.attribution.attributor import Attribution, Attributor
 from gpuledger_agent.attribution.base import Kind
-from gpuledger_agent.attribution.grants import resolve
+from gpuledger_agent.attribution.grants import granted_to
 from gpuledger_agent.attribution.rules import FIELDS
 from gpuledger_agent.check_result import Check, Verdict
 from gpuledger_agent.devices.base import GpuInfo
@@ -44,7 +44,7 @@ def owner(facts: ProcessFacts, user: str, attributor: Attributor) -> Check:
 def granted(attributor: Attributor, gpus: Sequence[GpuInfo]) -> Iterator[Check]:
     """One result for each workload that was granted GPUs."""
     for one in attributor.granted():
-        grants, unknown = resolve(one.workload.devices, gpus, one.workload.share)
+        grants, unknown = granted_to(one.workload, gpus)
         found = attributor.grant(one)
         subject = f"grant of {len(grants)} GPUs by {one.source}"
         yield _owner(subject, found)

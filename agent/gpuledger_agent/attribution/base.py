@@ -49,8 +49,9 @@ class Workload:
     kind and what people know it by: a container's name, `namespace/pod`, a job's number, a unit's
     name. `labels` hold labels and annotations as found. `environ` holds the variables that the
     agent wants, as the workload was started with. `devices` are the GPUs that it was granted, as
-    the source names them (see grants.py): ordinals, UUIDs, CDI names, `all`. `share` is the part
-    of each of them that it may use.
+    the source names them (see grants.py): ordinals, UUIDs, CDI names, `all`. Where this host has
+    not all of them, `counted` are meant: what the source itself says, if the names are another's
+    word. `share` is the part of each of them that it may use.
     """
 
     kind: Kind
@@ -62,6 +63,7 @@ class Workload:
     user: str = ""
     environ: Mapping[str, str] = field(default_factory=dict)
     devices: tuple[str, ...] = ()
+    counted: tuple[str, ...] = ()
     share: float = 1.0
 
 

@@ -65,25 +65,33 @@ def resolve(
     return grants, sorted(unknown)
 
 
+def granted_to(workload: Workload, gpus: Sequence[GpuInfo]) -> tuple[list[Grant], list[str]]:
+    """What `resolve` makes of a workload's devices."""
+    found = resolve(workload.devices, gpus, workload.share)
+    if workload.counted and found[1]:
+        return resolve(workload.counted, gpus, workload.share)
+    return found
+
+
 class Resolver:
-    """`resolve` for all workloads at once, and only for what is new. Used by one thread."""
+    """`granted_to` for all workloads at once, and only for what is new. Used by one thread."""
 
     def __init__(self) -> None:
         self._gpus: Sequence[GpuInfo] = ()
-        self._known: dict[tuple[tuple[str, ...], float], tuple[list[Grant], list[str]]] = {}
+        self._known: dict[tuple[object, ...], tuple[list[Grant], list[str]]] = {}
 
     def resolve(
         self, workloads: Sequence[Workload], gpus: Sequence[GpuInfo]
     ) -> list[tuple[list[Grant], list[str]]]:
         """Grants and unknown names of each workload."""
         known = self._known if gpus == self._gpus else {}
-        wanted = [(workload.devices, workload.share) for workload in workloads]
+        keys = [(one.devices, one.counted, one.share) for one in workloads]
         self._known = {
-            (devices, share): known.get((devices, share)) or resolve(devices, gpus, share)
-            for devices, share in wanted
+            key: known.get(key) or granted_to(one, gpus)
+            for key, one in zip(keys, workloads, strict=True)
         }
         self._gpus = gpus
-        return [self._known[one] for one in wanted]
+        return [self._known[key] for key in keys]
 
 
 def _names(devices: Iterable[str]) -> Iterator[str]:

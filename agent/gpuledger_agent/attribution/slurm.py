@@ -4,7 +4,7 @@ scontrol asks slurmctld, whose word on account and GPUs is Slurm's own. Where th
 or it does not answer, the environment of one of the job's processes has to do. That is the user's:
 whoever starts a job can say there that it is anybody's. Where chargeback matters, let the agent
 find scontrol: of jobs that scontrol knows, environments only give the variables that rules ask for,
-and the names of MIG instances, which scontrol merely counts.
+and the names of MIG instances, which scontrol merely counts; if this host has all of them.
 """
 
 from __future__ import annotations
@@ -172,9 +172,8 @@ def _workload(job: str, known: _Job) -> Workload:
     environment = known.environment or _Environment(Record(), (), {})
     record = environment.said if known.told is None else known.told
     labels = {label: getattr(record, field) for label, field in LABELS.items()}
-    devices = tuple(map(str, record.devices.indices))
-    if len(environment.instances) == len(devices):
-        devices = environment.instances
+    counted = tuple(map(str, record.devices.indices))
+    named = environment.instances if len(environment.instances) == len(counted) else ()
     return Workload(
         kind=Kind.SLURM_JOB,
         id=job,
@@ -182,6 +181,7 @@ def _workload(job: str, known: _Job) -> Workload:
         labels={label: value for label, value in labels.items() if value},
         user=record.user,
         environ=environment.wanted,
-        devices=devices,
+        devices=named or counted,
+        counted=counted if named else (),
         share=record.devices.share,
     )
