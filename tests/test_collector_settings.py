@@ -13,7 +13,11 @@ from gpuledger_collector.store.client import StoreError
 QUERY = ("query", "SELECT 1")
 REQUESTS = ("requests", "diff", "{file}")
 PRICES = ("prices", "apply", "{file}")
+SLOS = ("slos", "diff", "{file}")
+FINDINGS = ("findings",)
+RULES = ("findings", "evaluate")
 MIGRATE = ("migrate",)
+EVERY = (QUERY, REQUESTS, PRICES, SLOS, FINDINGS, RULES, MIGRATE)
 
 
 @pytest.fixture
@@ -32,7 +36,7 @@ def url_used(arguments: tuple[str, ...], declared: Path, **env: str) -> str:
     return str(error).split("'")[1]
 
 
-@pytest.mark.parametrize("command", [QUERY, REQUESTS, PRICES, MIGRATE])
+@pytest.mark.parametrize("command", EVERY)
 def test_settings_when_a_file_gives_one_for_all_then_every_command_has_it(
     tmp_path: Path, declared: Path, command: tuple[str, ...]
 ) -> None:
@@ -40,18 +44,19 @@ def test_settings_when_a_file_gives_one_for_all_then_every_command_has_it(
     assert url_used(("--config", str(tmp_path / "c.toml"), *command), declared) == "file://a"
 
 
-@pytest.mark.parametrize("command", [QUERY, REQUESTS, PRICES, MIGRATE])
+@pytest.mark.parametrize("command", EVERY)
 def test_settings_when_a_table_gives_one_then_it_goes_before_that_for_all(
     tmp_path: Path, declared: Path, command: tuple[str, ...]
 ) -> None:
-    tables = "".join(f'[{name}]\nclickhouse_url = "{name}://b"\n' for name in (
-        "query", "requests", "prices", "migrate"))  # fmt: skip
+    tables = "".join(
+        f'[{name}]\nclickhouse_url = "{name}://b"\n' for name in sorted({each[0] for each in EVERY})
+    )
     (tmp_path / "c.toml").write_text('clickhouse_url = "file://a"\n' + tables)
     used = url_used(("--config", str(tmp_path / "c.toml"), *command), declared)
     assert used == f"{command[0]}://b"
 
 
-@pytest.mark.parametrize("command", [QUERY, REQUESTS, PRICES, MIGRATE])
+@pytest.mark.parametrize("command", EVERY)
 def test_settings_when_the_environment_gives_one_then_it_goes_before_the_file(
     tmp_path: Path, declared: Path, command: tuple[str, ...]
 ) -> None:

@@ -113,14 +113,14 @@ def _spelling(name: str) -> str:
 
 
 def _placed(command: click.Command | None, settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings where click looks for the defaults of a command, or of those below it."""
+    """The settings where click looks for the defaults of a command and of those below it."""
     if isinstance(command, click.Group):
-        return dict.fromkeys(command.commands, settings)
+        return {**settings, **dict.fromkeys(command.commands, settings)}
     return settings
 
 
 def _parameters(command: click.Command | None) -> set[str]:
-    """Names of what a command, or those below it, can be told."""
-    if isinstance(command, click.Group):
-        return set().union(*map(_parameters, command.commands.values()))
-    return {p.name for p in command.params if p.name} if command else set()
+    """Names of what a command, or one below it, can be told."""
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    own = {p.name for p in command.params if p.name} if command else set()
+    return own.union(*map(_parameters, below))
