@@ -20,17 +20,31 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @click.option(
         "--clickhouse-url",
+        envvar="GPULEDGER_CLICKHOUSE_URL",
         default="http://127.0.0.1:8123",
         show_default=True,
         metavar="URL",
         help="HTTP interface of ClickHouse.",
     )
     @click.option(
-        "--database", default="gpuledger", show_default=True, help="Database of the books."
+        "--database",
+        envvar="GPULEDGER_DATABASE",
+        default="gpuledger",
+        show_default=True,
+        help="Database of the books.",
     )
-    @click.option("--username", default="default", show_default=True, help="ClickHouse user.")
     @click.option(
-        "--password-file", type=click.Path(path_type=Path), help="File that holds its password."
+        "--username",
+        envvar="GPULEDGER_USERNAME",
+        default="default",
+        show_default=True,
+        help="ClickHouse user.",
+    )
+    @click.option(
+        "--password-file",
+        envvar="GPULEDGER_PASSWORD_FILE",
+        type=click.Path(path_type=Path),
+        help="File that holds its password.",
     )
     @wraps(command)
     def with_store(**values: Any) -> Any:
@@ -61,8 +75,8 @@ def _password(path: Path | None) -> str:
 def load_file(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
     """Make the settings in a TOML file the defaults of every command. Raises Refused.
 
-    The file has a table per command ([serve], [query] …); what stands before the first table counts
-    for every command that knows it.
+    The file has a table per command ([serve], [requests] …), which counts for its subcommands; what
+    stands before the first table counts for every command that knows it.
     """
     if path is None and not DEFAULT_FILE.exists():
         return None
@@ -72,9 +86,13 @@ def load_file(context: click.Context, _: click.Parameter, path: Path | None) -> 
     if not isinstance(group, click.Group):
         raise TypeError(f"{group} has no commands to give settings to")
     names = group.list_commands(context)
+    commands = {name: group.get_command(context, name) for name in names}
     common = {k: v for k, v in values.items() if not isinstance(v, dict)}
-    context.default_map = {name: {**common, **values.get(name, {})} for name in names}
-    known = {name: _parameters(group, context, name) for name in names}
+    context.default_map = {
+        name: _placed(command, {**common, **values.get(name, {})})
+        for name, command in commands.items()
+    }
+    known = {name: _parameters(command) for name, command in commands.items()}
     for name in common:
         if not any(name in parameters for parameters in known.values()):
             raise Refused(f"{path}: {name}: no command has such a setting{_spelling(name)}")
@@ -94,6 +112,15 @@ def _spelling(name: str) -> str:
     return "; write it with _ for -" if "-" in name else ""
 
 
-def _parameters(group: click.Group, context: click.Context, name: str) -> set[str]:
-    command = group.get_command(context, name)
-    return {p.name for p in command.params if p.name} if command else set()
+def _placed(command: click.Command | None, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings where click looks for the defaults of a command and of those below it."""
+    if isinstance(command, click.Group):
+        return {**settings, **dict.fromkeys(command.commands, settings)}
+    return settings
+
+
+def _parameters(command: click.Command | None) -> set[str]:
+    """Names of what a command, or one below it, can be told."""
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    own = {p.name for p in command.params if p.name} if command else set()
+    return own.union(*map(_parameters, below))

@@ -22,7 +22,10 @@ from gpuledger_collector.store.keeper import Keeper
 from gpuledger_collector.store.migrate import migrate
 
 _REVIEW = "SELECT id, requested_gpus, used_gpus_p95, verdict FROM request_review"
-_WASTE = "SELECT team, requested_gpu_hours, waste_gpu_hours FROM waste_by_team FORMAT PrettyCompact"
+_WASTE = (
+    "SELECT team, round(sum(waste_gpu_hours)) AS waste FROM waste_by_team"
+    " GROUP BY team ORDER BY waste DESC FORMAT PrettyCompact"
+)
 
 
 @dataclass(frozen=True, slots=True)
