@@ -49,7 +49,7 @@ def test_command_when_the_database_is_missing_then_it_says_how_to_make_it(
     done = run("query", "--clickhouse-url", clickhouse_server.url, "--database", "nix", "SELECT 1")
     assert done.returncode == 1
     assert done.stderr.endswith(
-        "Database nix does not exist. (UNKNOWN_DATABASE);"
+        "Database nix does not exist. (UNKNOWN_DATABASE) (ClickHouse error 81);"
         " run gpuledger migrate, or name another (--database)\n"
     )
 
