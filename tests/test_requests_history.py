@@ -65,7 +65,7 @@ def test_history_when_a_request_is_named_then_its_changes_stand_in_order(
     rows = told(database, "a")
     assert {row["id"] for row in rows} == {"a"}
     first = [row["field"] for row in rows if row["applied_at"] == "2026-03-02 12:00:00"]
-    assert first == ["team", "gpus", "requested_from", "status"]
+    assert first == ["team", "gpus", "from", "status"]
     assert [(row["field"], row["before"], row["after"]) for row in rows[len(first) :]] == [
         ("gpus", "64.000", "20.000"),
         ("status", "approved", "withdrawn"),
