@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ def replay(trace: Trace, collector: str, told: Callable[[int], None]) -> None:
     begins = ends - WINDOW_S * trace.samples
     fleet = Fleet(hosts(trace, begins), begins, collector)
     try:
-        fleet.past(ends, WINDOW_S, WINDOW_S, told)
+        fleet.past(ends, WINDOW_S, WINDOW_S, told, threading.Event())
         while not fleet.sent():
             time.sleep(0.02)
     finally:

@@ -202,6 +202,8 @@ def test_collector_when_clickhouse_is_away_then_the_last_retention_counts(
     with connect(store, create_database=True) as client:
         migrate(client)
     with CollectorThread(settings_for(store)) as collector, WireAgent(collector.address) as agent:
+        agent.send(batch())  # its Hello is written before
+        agent.acks(1)
         server.stop()
         assert "older than 13 days" in _answer(agent, batch(start=present_window() - 20 * DAY_S))
         server.start()
