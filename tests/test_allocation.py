@@ -79,6 +79,13 @@ def test_grant_when_outside_of_the_window_then_nothing_is_granted(
     ]
 
 
+def test_grants_when_rounding_would_make_a_part_exceed_its_whole_then_it_is_the_whole() -> None:
+    shares = enumerate([0.5, 0.25, 0.1])
+    use = replace(window(), observed_ms=11, held_ms=2)
+    parts = allot(use, [Claim(who, share, 0, FOREVER) for who, share in shares])
+    assert [(part.granted_ms, part.unheld_ms) for part in parts] == [(6, 4), (2, 2), (1, 1)]
+
+
 @given(
     observed_ms=st.integers(0, 10_000),
     held=st.floats(0, 1),

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuledger_agent.attribution import admission, rules_file
+from gpuledger_agent.attribution import attributor as attributor_module
 from gpuledger_agent.attribution import catalogue as catalogue_module
 from gpuledger_agent.attribution.admission import LINES
 from gpuledger_agent.attribution.attributor import ORDER, Attributor
@@ -121,6 +122,36 @@ def test_process_when_a_container_is_inside_a_job_then_the_job_is_the_workload()
         found = who.process(process(f"0::/slurmstepd.scope/job_42/step_0/docker/{BOX}"), "")
     assert found.owner == Owner("physics", "ranker", source="slurm")
     assert (found.kind, found.workload) == (Kind.SLURM_JOB, "42")
+
+
+def test_process_when_job_and_container_both_name_a_team_then_the_outer_ones_counts() -> None:
+    """Whatever the order of their sources: who is inside may say what he likes."""
+    job = Workload(Kind.SLURM_JOB, "42", "42", {"slurm/account": "physics"})
+    with attributor(Known("docker", box(team="forged")), Known("slurm", job)) as who:
+        found = who.process(process(f"0::/slurmstepd.scope/job_42/step_0/docker/{BOX}"), "")
+    assert found.owner == Owner("physics", source="slurm")
+
+
+def test_process_when_only_its_container_says_something_then_that_is_the_workload() -> None:
+    with attributor(Known("docker", box(team="search"))) as who:
+        found = who.process(process(f"0::/slurmstepd.scope/job_42/step_0/docker/{BOX}"), "")
+    assert (found.owner.team, found.kind, found.workload) == ("search", Kind.CONTAINER, "ranker")
+
+
+def test_container_when_only_environments_count_then_its_labels_do_not() -> None:
+    said = Workload(Kind.CONTAINER, BOX, "x", {"team": "x"}, environ={"GPULEDGER_MODEL": "m"})
+    with attributor(Known("docker", said), order=("environment", "docker")) as who:
+        assert who.process(process(IN_BOX), "").named["team"].source == "docker"
+
+
+def test_paths_when_ever_new_ones_come_then_the_oldest_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(attributor_module, "PATHS", 4)
+    made = Attributor([], RULES, Owner())
+    for n in range(10):
+        made.notice(process(f"0::/system.slice/unit-{n}.service"))
+        assert len(made._refs) <= 4
 
 
 def test_process_when_its_runtime_is_silent_then_booked_by_the_containers_id() -> None:
@@ -238,6 +269,20 @@ def test_labels_when_a_containers_processes_make_them_up_then_they_are_the_conta
             who.process(process(IN_BOX, pid=n + 1, GPULEDGER_TEAM=f"team-{n}"), f"user-{n}")
         assert not who.process(process(IN_BOX, pid=900, GPULEDGER_TEAM="x"), "eve").owner.team
         assert who.process(process(pid=901, GPULEDGER_TEAM="x"), "eve").owner.team == "x"
+
+
+def test_labels_when_they_are_in_use_for_hours_then_they_keep_their_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hour = [0.0]
+    monkeypatch.setattr(admission, "time", SimpleNamespace(monotonic=lambda: hour[0] * 3600))
+    made = Attributor([], RULES, Owner())
+    made.process(process(pid=1, GPULEDGER_TEAM="search"), "ann")
+    for hour[0] in (0.7, 1.4):
+        made.keep_only({ProcessKey(1, 1)}, [])
+    for n in range(LIMIT):
+        made.process(process(pid=n + 2, GPULEDGER_TEAM=f"t{n}"), f"u{n}")
+    assert made.process(process(pid=900, GPULEDGER_TEAM="search"), "ann").owner.team == "search"
 
 
 def test_rules_when_strangers_filled_the_host_with_values_then_the_operators_own_are_taken() -> (

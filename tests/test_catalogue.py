@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -41,7 +42,7 @@ class Scripted:
 
     def workloads(self) -> Sequence[Workload]:
         with self._query("list"):
-            return list(self.running)
+            return [replace(workload) for workload in self.running]
 
     def workload(self, ref: WorkloadRef) -> Workload | None:
         with self._query(ref.id):
@@ -192,6 +193,47 @@ def test_grant_when_the_source_is_silent_for_long_then_over(
     with kept(source) as catalogue:
         source.error = SourceError("gone")
         wait_until(lambda: catalogue.granted()[0].until < math.inf)
+
+
+@pytest.mark.usefixtures("quick")
+def test_source_when_it_fails_then_asked_less_and_less_often_until_it_answers() -> None:
+    source = Scripted(box())
+    with kept(source) as catalogue:
+        source.error = SourceError("gone")
+        wait_until(lambda: catalogue._pause_s == module.BACKOFF_MAX_S)
+        source.error = None
+        wait_until(lambda: catalogue.state.up)
+        assert catalogue._pause_s == module.REFRESH_S
+
+
+def test_source_when_it_fails_then_it_is_not_asked_for_what_was_wanted_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "REFRESH_S", 0.0)
+    source = Scripted()
+    with kept(source) as catalogue:
+        source.block.clear()
+        wait_until(lambda: source.in_flight > 0)
+        monkeypatch.setattr(module, "BACKOFF_MAX_S", 3600.0)
+        catalogue._pause_s = 3600.0
+        catalogue.find(ref())
+        source.error = SourceError("gone")
+        source.block.set()
+        catalogue.settle(time.monotonic() + 10)
+        assert not catalogue.state.up
+    assert ref().id not in source.asked
+
+
+def test_workloads_when_thousands_are_wanted_then_no_more_than_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few_fit(monkeypatch)
+    source = Scripted()
+    with kept(source) as catalogue:
+        source.block.clear()
+        for number in range(100):
+            catalogue.find(ref(number))
+        assert len(catalogue._wanted) == 16
 
 
 @pytest.mark.usefixtures("quick")

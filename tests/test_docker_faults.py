@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from gpuledger_agent.attribution import docker_api
 from gpuledger_agent.attribution.base import Kind, SourceError, WorkloadRef
 from gpuledger_agent.attribution.docker import DockerSource
 from gpuledger_agent.attribution.unix_http import CHUNK, MAX_ANSWER_BYTES
@@ -180,23 +181,48 @@ def test_workloads_when_no_version_is_told_says_what_it_is_not(
 
 
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
-@pytest.mark.parametrize("at", [0, CHUNK - 20, CHUNK - 5_000, MAX_ANSWER_BYTES])
+@pytest.mark.parametrize("split", [0, 1, 40, 90, 110])
 def test_workloads_when_one_has_labels_without_end_tells_all(
-    engine: ScriptedEngine, source: DockerSource, separators: tuple[str, str], at: int
+    engine: ScriptedEngine, source: DockerSource, separators: tuple[str, str], split: int
 ) -> None:
-    """A list holds all labels of all containers: it must not be the largest that decides."""
+    """A list holds all labels of all containers: it must not be the largest that decides.
+
+    It is read in chunks; `split` bytes of a container's beginning lie in the one before.
+    """
     engine.containers({ONE: container(team="search"), TWO: container(), THREE: container()})
     forged = json.dumps([{"Id": "f" * 64, "Names": ["/forged"]}])
-    huge = {"a": "x" * at, "b": forged, "c": "y" * (2 * MAX_ANSWER_BYTES)}
-    listed = [
-        {"Id": ONE, "Names": ["/other/alias", "/first"], "Labels": huge},
-        {"Id": TWO, "Names": [], "Labels": huge},
-        {"Id": THREE, "Names": None},
-    ]
-    engine.answers["/containers/json"] = json.dumps(listed, separators=separators).encode()
+
+    def listed(fill: int) -> bytes:
+        huge = {"a": "x" * (MAX_ANSWER_BYTES + fill), "b": forged}
+        first = {"Id": ONE, "Names": ["/other/alias", "/first"], "Labels": huge}
+        others = [{"Id": TWO, "Names": [], "Labels": huge}, {"Id": THREE, "Names": None}]
+        return json.dumps([first, *others], separators=separators).encode()
+
+    beginning = listed(0).index(b'{"Id"', 2)
+    engine.answers["/containers/json"] = listed(-(beginning + split) % CHUNK)
     found = {workload.id: workload for workload in source.workloads()}
     assert found.keys() == {ONE, TWO, THREE}
     assert (found[ONE].name, found[ONE].labels) == ("first", {"team": "search"})
+
+
+def test_workloads_when_a_long_list_is_not_read_to_its_end_inspects_what_was_found(
+    engine: ScriptedEngine, source: DockerSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(docker_api, "MAX_WORKLOADS", 2)
+    engine.containers({ONE: container(), TWO: container(), THREE: container()})
+    engine.answers["/containers/json"][1]["Labels"] = {"a": "x" * (2 * MAX_ANSWER_BYTES)}
+    assert {workload.id for workload in source.workloads()} == {ONE, TWO}
+
+
+@pytest.mark.parametrize("name", ["evil", "x_ranker-0_search_1", "k8s_main_other_search_1", "k8s_"])
+def test_workload_when_labels_say_pod_and_its_name_does_not_is_a_container(
+    engine: ScriptedEngine, source: DockerSource, name: str
+) -> None:
+    pod = {"io.kubernetes.pod.name": "ranker-0", "io.kubernetes.pod.namespace": "search"}
+    engine.containers({ONE: container(**pod) | {"Name": f"/{name}"}})
+    found = source.workload(WorkloadRef(Kind.CONTAINER, ONE))
+    assert found is not None
+    assert (found.kind, found.name) == (Kind.CONTAINER, name)
 
 
 def test_workloads_when_the_answer_is_long_and_no_list_fails(

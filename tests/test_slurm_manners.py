@@ -9,6 +9,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -150,6 +151,15 @@ def test_job_when_it_does_not_let_itself_be_read_then_others_are_known(
     (tmp_path / "proc/8/environ").write_bytes(b"SLURM_JOB_ID=2\0SLURM_JOB_USER=ann\0")
     source = SlurmSource(bool, tmp_path, tmp_path / "proc", host="n1")
     assert {job.id: job.user for job in source.workloads()} == {"1": "", "2": "ann"}
+
+
+def test_environment_when_its_time_is_up_then_no_further_process_is_read(tmp_path: Path) -> None:
+    step = group(tmp_path, V1, 7)
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/environ").write_bytes(b"SLURM_JOB_ID=1\0")
+    for left, found in ((60.0, {"SLURM_JOB_ID": "1"}), (0.0, None)):
+        until = time.monotonic() + left
+        assert slurm_cgroups.environment("1", [step], tmp_path, bool, until) == found
 
 
 def test_job_when_it_hides_its_environment_then_it_is_looked_for_after_all_others(
