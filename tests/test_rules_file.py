@@ -224,10 +224,24 @@ def test_parse_when_the_file_is_not_one_of_rules_then_it_says_so(text: str, prob
     assert problems(text) == [problem]
 
 
-@pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "a = " + "9" * 10_000])
+BEYOND = [
+    "a = " + "[" * 100_000,
+    "a = " + "9" * 10_000,
+    "a" + ".a" * 100_000 + " = 1",  # tomllib would take 40 GiB for it
+    "\n".join(f"a{n}" + ".a" * 100 + " = 1" for n in range(4_000)),
+]
+
+
+@pytest.mark.parametrize("text", BEYOND, ids=["nested", "number", "one long key", "long keys"])
 def test_parse_when_toml_is_beyond_its_reader_then_it_is_refused(text: str) -> None:
     [problem] = problems(text)
     assert problem.startswith(" is not TOML: ")
+
+
+def test_parse_when_a_long_file_is_full_of_dots_then_it_is_read() -> None:
+    images = ", ".join(f'"registry-{n}.example.com/*"' for n in range(200))
+    text = f'[[rule]]\nteam = "x"\nimage = [{images}]\nlabel."a.b.c" = "*"\n' * 100
+    assert len(parse(text, "f").rules) == 100
 
 
 def test_load_when_a_file_cannot_be_read_then_it_says_why(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import tomllib
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import click
 
+from gpuledger_agent import toml
 from gpuledger_agent.attribution import rules_file
 from gpuledger_agent.attribution.attributor import ORDER
 from gpuledger_agent.attribution.rules_file import RulesError
@@ -162,11 +162,10 @@ def read_toml(path: Path) -> dict[str, Any]:
             text = file.read(FILE_LIMIT + 1)
         if len(text) > FILE_LIMIT:
             raise Refused(f"{path}: larger than {FILE_LIMIT} bytes; this is no settings file")
-        return tomllib.loads(text.decode("utf-8"))
+        return toml.loads(text.decode("utf-8"))
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}; name a file that can be read") from error
-    except (ValueError, RecursionError) as error:
-        # tomllib's own error, and what it lets pass of text made to break it.
+    except ValueError as error:
         raise Refused(f"{path}: {error}") from error
 
 

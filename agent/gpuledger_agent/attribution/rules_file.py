@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
+from gpuledger_agent import toml
 from gpuledger_agent.attribution.globs import Globs
 from gpuledger_agent.attribution.labels import shown
 from gpuledger_agent.attribution.rules import FIELDS, Rule, Rules, Stage
@@ -70,8 +70,8 @@ def parse(text: str, file: str) -> RulesFile:
     problems = _Problems(file)
     document: dict[str, object] = {}
     try:
-        document = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = toml.loads(text)
+    except ValueError as error:
         at = _AT_LINE.search(str(error))
         what = shown(str(error), 200)
         problems.add(int(at[1]) if at else 0, f"is not TOML: {what}; correct it")
