@@ -215,6 +215,15 @@ def test_pods_when_there_are_too_many_are_cut_to_the_limit(
     assert [w.name for w in source.workloads()] == ["ns/pod-0", "ns/pod-1"]
 
 
+def test_devices_when_there_are_too_many_are_cut_to_the_limit(
+    server: ScriptedServer, source: KubeletSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer of 16 MiB holds millions."""
+    monkeypatch.setattr(module, "MAX_GRANTS", 3)
+    grant(server, devices("a", "b"), devices("c", "d"))
+    assert held(source) == [("ns/pod", ("a", "b", "c"), 1.0)]
+
+
 def test_kubelet_when_it_is_too_old_is_told_so(
     server: ScriptedServer, source: KubeletSource
 ) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import grpc
@@ -35,6 +36,9 @@ RESOURCES = "nvidia.com/"
 
 DRA_DRIVER = "gpu.nvidia.com"
 """NVIDIA's driver for GPUs; compute-domain.nvidia.com hands out channels between them."""
+
+MAX_GRANTS = 65_536
+"""Devices of all pods together; more are not looked at."""
 
 _REPLICA = re.compile(r"(.+)(?:::|/vgpu)[0-9]+")
 
@@ -59,7 +63,7 @@ class KubeletSource:
     def workloads(self) -> Sequence[Workload]:
         """Pods with GPUs; a pod once for each share, where it holds GPUs whole and in parts."""
         deadline = Deadline(QUERY_S)
-        granted = list(self._granted(deadline))
+        granted = list(islice(self._granted(deadline), MAX_GRANTS))
         devices = [device for _, _, device in granted]
         shared = any(_shared(device) for device in devices)
         allocatable = self._allocatable(deadline) if shared else None
@@ -102,7 +106,7 @@ class KubeletSource:
             if error.code in _CANNOT_SAY:
                 return None
             raise
-        return list(_plugin_devices(answer.devices))
+        return list(islice(_plugin_devices(answer.devices), MAX_GRANTS))
 
 
 def _devices(container: kubelet.ContainerResources) -> Iterator[str]:
