@@ -12,6 +12,7 @@ BENCHMARKS = (
     "bench.agent_cost",
     "bench.attribution_cost",
     "bench.collector_rows",
+    "bench.reconnect",
     "bench.spool_cost",
     "bench.store_bytes",
     "bench.views",

@@ -1,11 +1,14 @@
-"""The herd after an outage: `python -m bench.reconnect [--agents 2000] [--windows 360]`.
+"""The herd after an outage: `python -m bench.reconnect [--agents 2000] [--windows 60]`.
 
 So many agents connect at once, each with a backlog of windows of 8 GPUs with 2 processes each,
-made and sent as an agent does it, a batch a window. The collector runs in a process of its own,
-the embedded ClickHouse in another, the agents in a third, all on this machine. Beside them one
-agent without a backlog closes a window a second. The peer, in the same run, is a bare gRPC server
-that acknowledges the same agents at once and keeps nothing: what so many streams cost in memory
-before anything is done about them.
+made and sent as an agent does it, a batch a window. The collector runs in a process of its own
+with its defaults, the embedded ClickHouse in another, the agents in a third, all on this machine.
+Beside them one agent without a backlog closes a window a second. The peer, in the same run, is a
+bare gRPC server that acknowledges the same agents at once and keeps nothing: what so many streams
+cost in memory before anything is done about them.
+
+An hour's backlog is 360 windows, which takes two small cores some eight minutes. The default is a
+sixth of it: memory is at its peak long before.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import grpc
 
 from bench.herd import LIVE, Herd, Message, backlog, stampede
 from bench.report import report
+from gpuledger_agent.file_limit import raise_file_limit
 from gpuledger_collector.serve import CollectorSettings, CollectorThread
 from gpuledger_collector.store.client import StoreConfig, connect
 from gpuledger_collector.store.embedded import EmbeddedServer
@@ -95,10 +99,12 @@ def measure(
     context = get_context("spawn")
     server_pipe, its_end = context.Pipe()
     herd_pipe, herds_end = context.Pipe()
-    server = context.Process(target=serve, args=(store, its_end))
+    server = context.Process(target=serve, args=(store, its_end), daemon=True)
     server.start()
     address = server_pipe.recv()
-    herd = context.Process(target=stampede, args=(address, agents, messages, herds_end))
+    herd = context.Process(
+        target=stampede, args=(address, agents, messages, herds_end), daemon=True
+    )
     herd.start()
     herds_end.close()  # so that its death is heard
     found = herd_pipe.recv()
@@ -113,8 +119,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--agents", type=int, default=2_000)
-    parser.add_argument("--windows", type=int, default=360, help="360 make an hour")
+    parser.add_argument("--windows", type=int, default=60, help="360 make an hour")
     asked = parser.parse_args()
+    raise_file_limit()
     messages = backlog(asked.windows, int(time.time()) // 10 * 10)
     with tempfile.TemporaryDirectory() as directory, EmbeddedServer(Path(directory)) as server:
         store = StoreConfig(server.url)

@@ -212,9 +212,10 @@ def test_store_when_killed_in_mid_insert_then_the_insert_is_made_again(
     server: EmbeddedServer,
 ) -> None:
     store = migrated(server.url)
+    victim = server.pid
 
     def kill() -> None:
-        os.kill(server.pid, signal.SIGKILL)
+        os.kill(victim, signal.SIGKILL)
 
     with StoreProxy(server.url) as proxy, outage(StoreConfig(proxy.url)) as running:
         proxy.in_mid_insert = kill
