@@ -10,17 +10,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from urllib.request import urlopen
 
 import grpc
 import pytest
 from clickhouse_connect.driver.client import Client
+from prometheus_client.parser import text_string_to_metric_families
 
 from gpuledger_agent.spool import Spool
 from gpuledger_collector.serve import CollectorThread
 from gpuledger_collector.store.client import StoreConfig
 from tests.collector_fixture import WireAgent, batch, metric, present_window, settings_for
 from tests.store_proxy import StoreProxy
-from tests.uplink_fixture import uplink_to, waiting
+from tests.uplink_fixture import free_port, uplink_to, waiting
 from tests.waiting import wait_until
 
 SYSTEMD_S = 90
@@ -29,6 +31,9 @@ SYSTEMD_S = 90
 WINDOWS = 160
 ROWS = 4
 
+START = present_window() // 86_400 * 86_400 - 86_400
+LAST = START + 10 * WINDOWS
+
 
 class Served:
     """`gpuledger serve` in a process of its own."""
@@ -36,7 +41,8 @@ class Served:
     def __init__(self, store: StoreConfig, log: Path) -> None:
         command = [sys.executable, "-c", "from gpuledger_collector.cli import main; main()"]
         command += ["serve", "--clickhouse-url", store.url, "--database", store.database]
-        command += ["--listen", "127.0.0.1:0", "--metrics", ""]
+        self._metrics = free_port()
+        command += ["--listen", "127.0.0.1:0", "--metrics", self._metrics]
         self._log = log
         with log.open("wb") as errors:
             self.process = subprocess.Popen(command, stderr=errors)
@@ -49,6 +55,13 @@ class Served:
     def said(self) -> str:
         """Its log so far."""
         return self._log.read_text()
+
+    @property
+    def pending_bytes(self) -> float:
+        """What it has received and not answered."""
+        with urlopen(f"http://{self._metrics}/metrics", timeout=10) as page:
+            families = text_string_to_metric_families(page.read().decode())
+        return sum(f.samples[0].value for f in families if f.name.endswith("_pending_bytes"))
 
     def end(self) -> None:
         """As systemd ends it; it must end by itself, and well."""
@@ -68,10 +81,9 @@ def served(store: StoreConfig, log: Path) -> Iterator[Served]:
 
 @pytest.fixture
 def backlog(tmp_path: Path) -> Iterator[Spool]:
-    """An agent's spool with windows of today."""
+    """An agent's spool with windows of yesterday."""
     spool = Spool(tmp_path / "spool.sqlite")
-    start = present_window() // 86_400 * 86_400 - 86_400
-    spool.append([batch(rows=ROWS, start=start + 10 * n) for n in range(WINDOWS)], start)
+    spool.append([batch(rows=ROWS, start=START + 10 * n) for n in range(WINDOWS)], START)
     yield spool
     spool.close()
 
@@ -125,6 +137,9 @@ def test_collector_when_its_store_hangs_then_it_ends_all_the_same(
         with served(hung, tmp_path / "hung.log") as first, uplink_to(backlog, first.address):
             wait_until(lambda: len(waiting(backlog)) < WINDOWS)
             proxy.open.clear()
+            # Should all have been answered by now, this one is not.
+            backlog.append([batch(rows=ROWS, start=LAST)], LAST)
+            wait_until(lambda: first.pending_bytes > 0)
             first.end()
             assert first.said.count("event=drain_incomplete") == 1
         left = waiting(backlog)
@@ -135,7 +150,7 @@ def test_collector_when_its_store_hangs_then_it_ends_all_the_same(
         uplink_to(backlog, following.address),
     ):
         wait_until(lambda: not waiting(backlog), 60)
-    assert booked(client) == (WINDOWS, WINDOWS * ROWS)
+    assert booked(client) == (WINDOWS + 1, (WINDOWS + 1) * ROWS)
 
 
 def test_collector_when_it_ends_then_it_still_answers_what_it_has_read(

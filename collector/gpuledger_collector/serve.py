@@ -179,7 +179,9 @@ class Collector:
     async def _drain(self, server: grpc.aio.Server, service: TelemetryService) -> None:
         """Take no more streams and batches, and let those that are here have their answers."""
         await self._health.enter_graceful_shutdown()
-        refusing = asyncio.create_task(server.stop(grace=DRAIN_S))
+        # Refuses new calls at once. It must not cancel those that are here before the limit below
+        # says that they had no answer.
+        refusing = asyncio.create_task(server.stop(grace=2 * DRAIN_S))
         try:
             async with asyncio.timeout(DRAIN_S):
                 await service.drain()
