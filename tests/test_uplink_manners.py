@@ -175,13 +175,13 @@ def test_stream_when_everything_is_answered_then_it_waits_and_does_not_spin(
 def test_stream_when_quiet_but_nothing_is_owed_then_it_is_left_alone(
     scripted: ScriptedCollector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "SILENCE_S", 0.0)
     monkeypatch.setattr(stream, "CHECK_S", 0.001)
     spool = CountingSpool()
     with uplink_to(spool, scripted.address) as uplink:
         session = scripted.session()
         session.say(welcome=wire.Welcome(max_in_flight=1))
         wait_until(lambda: uplink.counters.connected)
+        monkeypatch.setattr(stream, "SILENCE_S", 0.0)
         checks = spool.appended.waits + 20
         wait_until(lambda: spool.appended.waits >= checks)
         assert not session.gone.is_set()
