@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,24 @@ def test_settings_when_the_environment_gives_one_then_it_goes_before_the_file(
 def test_settings_when_a_flag_gives_one_then_it_goes_before_all(declared: Path) -> None:
     flagged = (*QUERY, "--clickhouse-url", "flag://d")
     assert url_used(flagged, declared, GPULEDGER_CLICKHOUSE_URL="env://c") == "flag://d"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('clickhouse_url = "file://a"\n[up]\npool = "p"\n', "'file://a' is no ClickHouse URL"),
+        ("[demo]\nhours = 1\n[serve]\nhours = 1\n", "[serve] hours: gpuledger serve has no such"),
+    ],
+)
+def test_settings_when_some_commands_are_not_installed_then_the_file_counts_for_the_others(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    """As with `pip install 'gpuledger[collector]'`, which brings no psutil."""
+    (tmp_path / "c.toml").write_text(text)
+    without = "import sys; sys.modules['psutil'] = None; from gpuledger_collector.cli import main"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{without}; main()", "--config", str(tmp_path / "c.toml"), *QUERY],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gpuledger_collector.store.client import StoreConfig
+from gpuledger_collector.store.client import StoreConfig, connect
 from gpuledger_collector.store.embedded import EmbeddedServer
 
 # These tests may themselves run under nohup.
@@ -51,6 +51,23 @@ def test_command_when_the_database_is_missing_then_it_says_how_to_make_it(
     assert done.stderr.endswith(
         "Database nix does not exist. (UNKNOWN_DATABASE) (ClickHouse error 81);"
         " run gpuledger migrate, or name another (--database)\n"
+    )
+
+
+@pytest.mark.parametrize("arguments", [("migrate",), ("serve",), ("findings",)])
+def test_command_when_a_migration_was_changed_after_it_was_applied_then_it_says_how_to_go_on(
+    database: StoreConfig, arguments: tuple[str, ...]
+) -> None:
+    with connect(database) as client:
+        columns = ["name", "checksum"]
+        client.insert("schema_migrations", [("0001_telemetry.sql", "x")], column_names=columns)
+    where = ("--clickhouse-url", database.url, "--database", database.database)
+    done = run(*arguments, *where)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "gpuledger: 0001_telemetry.sql was changed after this database had applied it: go on with"
+        " the gpuledger that made it, or begin new books in another database or directory"
+        " (docs/collector.md)\n"
     )
 
 

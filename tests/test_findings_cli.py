@@ -174,6 +174,8 @@ def test_rules_when_listed_then_thresholds_are_those_in_force(tmp_path: Path) ->
         ("[idle_allocation]\nenabled = 1\n", "is neither true nor false"),
         ("min_idle_hours = 3\n", "stands outside of a rule"),
         ("[idle_allocation\n", "is not TOML"),
+        # What takes tomllib 64 MiB here takes it the host's memory at the size of a file.
+        ("a" + ".a" * 4_000 + " = 1", "is not TOML: keys of too many parts; correct it"),
     ],
 )
 def test_rules_config_when_wrong_then_one_line_names_place_and_remedy(

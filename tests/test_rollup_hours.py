@@ -227,3 +227,28 @@ def test_run_when_clickhouse_dies_then_it_says_so_once_and_goes_on_when_it_is_ba
         thread.join()
         server.stop()
     assert caplog.text.count("event=rollup_failed") == 1
+
+
+def test_run_when_clickhouse_says_very_much_then_one_line_of_it_is_logged_with_its_number(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.command("DROP TABLE touched_hours")
+    # The column that says when is worked out when it is read, which fails.
+    client.command(
+        "CREATE TABLE touched_hours (hour DateTime('UTC'), touched_at DateTime64(6, 'UTC') ALIAS"
+        f" throwIf(hour > 0, '{'so it goes on ' * 1000}')) ENGINE = MergeTree ORDER BY hour"
+    )
+    client.command("INSERT INTO touched_hours (hour) SELECT now()")
+    stop = threading.Event()
+    thread = threading.Thread(target=Rollup(client, settle_s=0, pause_s=0.02).run, args=(stop,))
+    thread.start()
+    try:
+        until(lambda: "event=rollup_failed" in caplog.text)
+    finally:
+        stop.set()
+        thread.join()
+    [told] = [record.getMessage() for record in caplog.records if "failed" in record.getMessage()]
+    assert "so it goes on" in told
+    assert "(ClickHouse error 395)" in told
+    assert "\n" not in told
+    assert len(told) < 700

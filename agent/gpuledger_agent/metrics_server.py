@@ -1,4 +1,4 @@
-"""HTTP for Prometheus, at a bounded cost: whoever reaches the port must not exhaust the agent."""
+"""HTTP for Prometheus, at a bounded cost: whoever reaches the port must not exhaust the daemon."""
 
 from __future__ import annotations
 

@@ -86,26 +86,34 @@ def load_file(context: click.Context, _: click.Parameter, path: Path | None) -> 
     if not isinstance(group, click.Group):
         raise TypeError(f"{group} has no commands to give settings to")
     names = group.list_commands(context)
-    commands = {name: group.get_command(context, name) for name in names}
+    commands = {name: _installed(group, context, name) for name in names}
     common = {k: v for k, v in values.items() if not isinstance(v, dict)}
     context.default_map = {
         name: _placed(command, {**common, **values.get(name, {})})
         for name, command in commands.items()
     }
-    known = {name: _parameters(command) for name, command in commands.items()}
+    known = {name: _parameters(command) for name, command in commands.items() if command}
     for name in common:
         if not any(name in parameters for parameters in known.values()):
             raise Refused(f"{path}: {name}: no command has such a setting{_spelling(name)}")
     for name, table in values.items():
         if not isinstance(table, dict):
             continue
-        if name not in known:
+        if name not in names:
             raise Refused(f"{path}: [{name}]: no such command; take one of {', '.join(names)}")
-        for key in table.keys() - known[name]:
+        for key in table.keys() - known.get(name, table.keys()):
             raise Refused(
                 f"{path}: [{name}] {key}: gpuledger {name} has no such setting{_spelling(key)}"
             )
     return path
+
+
+def _installed(group: click.Group, context: click.Context, name: str) -> click.Command | None:
+    """The command, None if it lacks a package here: then nobody runs it, whatever its settings."""
+    try:
+        return group.get_command(context, name)
+    except click.ClickException:
+        return None
 
 
 def _spelling(name: str) -> str:
@@ -119,8 +127,8 @@ def _placed(command: click.Command | None, settings: dict[str, Any]) -> dict[str
     return settings
 
 
-def _parameters(command: click.Command | None) -> set[str]:
+def _parameters(command: click.Command) -> set[str]:
     """Names of what a command, or one below it, can be told."""
     below = command.commands.values() if isinstance(command, click.Group) else ()
-    own = {p.name for p in command.params if p.name} if command else set()
+    own = {p.name for p in command.params if p.name}
     return own.union(*map(_parameters, below))

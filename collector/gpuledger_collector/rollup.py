@@ -16,6 +16,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from gpuledger_collector.rollup_days import DayRollup
 from gpuledger_collector.rollup_sql import KEEP_S, SETTINGS, SWEPT_AT_ONCE, sql
+from gpuledger_collector.store.client import one_line
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class Rollup:
                 failing = False
             except (ClickHouseError, OSError) as error:
                 if not failing:
-                    log.warning("event=rollup_failed error=%r it is tried again", _one_line(error))
+                    log.warning("event=rollup_failed error=%r it is tried again", one_line(error))
                 failing = True
             took = time.monotonic() - started
             stop.wait(0.0 if backlog else max(self._pause_s, took * REST))
@@ -129,7 +130,3 @@ class Rollup:
 
     def _execute(self, name: str, **parameters: str) -> None:
         self._client.command(sql(name), parameters=parameters, settings=SETTINGS)
-
-
-def _one_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

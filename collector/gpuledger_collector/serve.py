@@ -10,15 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
-from wsgiref.simple_server import WSGIServer
 
 import grpc
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from prometheus_client import start_http_server
 
 from gpuledger_agent.config import host_port
 from gpuledger_agent.log import Once
+from gpuledger_agent.metrics_server import MetricsServer
 from gpuledger_collector.admission import PENDING_MIB, Admission
 from gpuledger_collector.ledger.findings import EVERY_S, Schedule
 from gpuledger_collector.ledger.rules import Rule
@@ -155,14 +154,15 @@ class Collector:
         self.port = listen(server, settings.listen, settings.tls, insecure=settings.insecure)
         return server
 
-    def _serve_metrics(self) -> WSGIServer | None:
+    def _serve_metrics(self) -> MetricsServer | None:
         if not self._settings.metrics:
             return None
         host, port = host_port(self._settings.metrics)
         try:
-            server, _ = start_http_server(port, addr=host, registry=self._metrics.registry)
+            server = MetricsServer(host, port, self._metrics.registry)
         except OSError as error:
             raise ServeError(f"metrics on {host}:{port}: {error.strerror} (--metrics)") from error
+        server.start()
         return server
 
     async def _keep_health(self, writer: Writer) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
+from gpuledger_agent import toml
 from gpuledger_collector.ledger.declared import DeclarationError, Problems, read_text
 
 SEVERITIES = ("info", "warning", "critical")
@@ -80,7 +80,7 @@ def parse(name: str, text: str) -> Rule:
     """The rule in the text of a file. Raises ValueError unless header and SQL agree."""
     lines = text.splitlines()
     end = next((n for n, line in enumerate(lines) if not line.startswith("--")), len(lines))
-    header = tomllib.loads("\n".join(line[2:].strip() for line in lines[:end]))
+    header = toml.loads("\n".join(line[2:].strip() for line in lines[:end]))
     sql = "\n".join(lines[end:])
     thresholds = tuple(
         Threshold(key, _typed(said["default"]), said["unit"], said["meaning"])
@@ -100,8 +100,8 @@ def _typed(value: object) -> float | str:
 
 def _tables(text: str, problems: Problems) -> dict[str, Mapping[str, object]]:
     try:
-        document = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = toml.loads(text)
+    except ValueError as error:
         problems.add(0, f"is not TOML: {' '.join(str(error).split())[:200]}; correct it")
         raise DeclarationError(f"{problems.path}: {what}" for _, what in problems.found) from error
     for key in [key for key, value in document.items() if not isinstance(value, dict)]:

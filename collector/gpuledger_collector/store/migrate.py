@@ -84,8 +84,9 @@ def status(client: Client) -> list[Step]:
     for step in migrations:
         if step.name in seen and not step.applied:
             raise MigrationError(
-                f"{step.name} was changed after this database had applied it: restore the file,"
-                " and put the change into a new migration"
+                f"{step.name} was changed after this database had applied it: go on with the"
+                " gpuledger that made it, or begin new books in another database or directory"
+                " (docs/collector.md)"
             )
     for name in sorted(seen.keys() - known - {_VIEWS}):
         raise MigrationError(
