@@ -50,7 +50,8 @@ def findings(
 
     Example: gpuledger findings --team search --severity warning
     """  # fmt: skip
-    del rules_config
+    with loading():  # what is wrong with the file is said, whether it counts here or not
+        rule_files.load(rules_config)
     if context.invoked_subcommand is not None:
         # What stands before a subcommand counts for it too.
         context.default_map = dict.fromkeys(_SUBCOMMANDS, context.params)
