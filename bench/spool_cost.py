@@ -22,9 +22,10 @@ from gpuledger_agent.devices.simulated import (
     SimulatedProcess,
     SimulatedProcesses,
 )
-from gpuledger_agent.pipeline import Pipeline, UserNames
+from gpuledger_agent.pipeline import Pipeline
 from gpuledger_agent.spool import Spool
 from gpuledger_agent.stream import Uplink
+from gpuledger_agent.user_names import UserNames
 from gpuledger_agent.worker import GpuWorker
 from gpuledger_collector.serve import CollectorSettings, CollectorThread
 from gpuledger_collector.store.client import StoreConfig, connect

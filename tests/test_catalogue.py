@@ -14,7 +14,7 @@ import pytest
 
 from gpuledger_agent.attribution import catalogue as module
 from gpuledger_agent.attribution import remembered
-from gpuledger_agent.attribution.base import Kind, SourceError, Workload, WorkloadRef
+from gpuledger_agent.attribution.base import AbsentError, Kind, SourceError, Workload, WorkloadRef
 from gpuledger_agent.attribution.catalogue import Catalogue
 from tests.waiting import wait_until
 
@@ -256,7 +256,40 @@ def test_source_when_it_appears_later_then_it_is_used_and_when_it_goes_it_is_let
         wait_until(lambda: catalogue.find(ref()) == box())
         source.there = False
         wait_until(lambda: not catalogue.state.present and source.closed == 1)
-        assert catalogue.state.failures == 0
+        assert (catalogue.state.failures, catalogue.state.reason) == (0, "")
+
+
+def test_source_when_another_answers_in_its_place_then_it_is_absent_and_left_alone_for_long(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    source = Scripted(box())
+    source.error = AbsentError("speaks no CRI")
+    with caplog.at_level(logging.INFO), kept(source) as catalogue:
+        state = catalogue.state
+        assert (state.present, state.up, state.failures) == (False, False, 0)
+        assert state.reason == "speaks no CRI"
+        assert catalogue._due - time.monotonic() > module.ABSENT_S - 60
+        assert catalogue.find(ref()) is None
+        assert source.closed == 1
+    assert source.asked == ["list"]
+    [line] = [r.getMessage() for r in caplog.records if r.name == module.__name__]
+    assert line.startswith("event=source_absent source=scripted reason='speaks no CRI'")
+
+
+@pytest.mark.usefixtures("quick")
+def test_source_when_it_takes_the_place_of_another_then_it_is_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "ABSENT_S", 0.02)
+    source = Scripted(box())
+    source.error = AbsentError("speaks no CRI")
+    with caplog.at_level(logging.INFO), kept(source) as catalogue:
+        wait_until(lambda: len(source.asked) > 3)
+        source.error = None
+        wait_until(lambda: catalogue.state.up)
+        assert catalogue.state.present
+        assert catalogue.state.reason == ""
+    assert caplog.text.count("event=source_absent") == 1
 
 
 def test_source_when_it_hangs_then_finding_and_settling_do_not() -> None:
@@ -358,6 +391,7 @@ def test_source_when_a_query_never_ends_then_not_up_nobody_waits_and_one_line_sa
         catalogue.find(ref(2))
         wait_until(lambda: not catalogue.state.up)
         assert catalogue.state.reason == "has not answered for 0.1 seconds"
+        assert catalogue.state.present
         for _ in range(3):
             catalogue.settle(time.monotonic() + 3600)
         assert catalogue.find(ref()) == box(devices=("0",))

@@ -54,4 +54,6 @@ def test_metrics_when_their_port_is_taken_then_one_line_says_so(database: StoreC
     settings = replace(settings_for(database), metrics=address)
     with CollectorThread(settings), pytest.raises(ServeError) as refused:
         CollectorThread(settings).start()
-    assert str(refused.value) == f"metrics on {address}: Address already in use (--metrics)"
+    assert str(refused.value) == (
+        f"the collector's metrics on {address}: Address already in use; choose another port"
+    )

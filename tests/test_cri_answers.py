@@ -9,6 +9,11 @@ import pytest
 
 from gpuledger_agent.attribution.base import Kind, WorkloadRef
 from gpuledger_agent.attribution.cri import CriSource
+from gpuledger_agent.check_owners import sources
+from gpuledger_agent.check_result import Verdict
+from gpuledger_agent.clock import SteadyClock
+from gpuledger_agent.config import AgentConfig
+from gpuledger_agent.daemon import make_attributor
 from gpuledger_proto.kubernetes import cri_pb2 as cri
 from tests.runtimes.scripted_cri import (
     CONTAINERS,
@@ -142,3 +147,17 @@ def test_lookup_when_the_runtime_answers_not_found_is_none(
 ) -> None:
     cri_server.answers[CONTAINERS] = grpc.StatusCode.NOT_FOUND
     assert cri_source.workload(REF) is None
+
+
+def test_check_when_a_runtime_speaks_no_cri_then_the_host_has_no_such_source_and_all_is_well(
+    cri_server: ScriptedServer,
+) -> None:
+    cri_server.answers = {}
+    config = AgentConfig(sources=("cri",), sockets={"cri": cri_server.socket}, spool=None)
+    attributor = make_attributor(config, SteadyClock())
+    attributor.start()
+    attributor.settle()
+    [told] = sources(attributor)
+    attributor.stop()
+    assert (told.verdict, told.remedy) == (Verdict.OK, "")
+    assert told.text.startswith("not on this host: its socket speaks no CRI v1: ")

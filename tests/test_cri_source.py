@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from gpuledger_agent.attribution import cgroup
-from gpuledger_agent.attribution.base import Kind, SourceError, WorkloadRef
+from gpuledger_agent.attribution.base import AbsentError, Kind, SourceError, WorkloadRef
 from gpuledger_agent.attribution.cri import CriSource
+from gpuledger_agent.attribution.sources import catalogues
 from tests.runtimes.containerd import CRI_PLUGIN, Containerd, Pod, running
 from tests.runtimes.image import IMAGE
 
@@ -172,14 +174,20 @@ def test_devices_when_the_kubelet_tells_them_are_left_to_it(containerd: Containe
     assert found.devices == ()
 
 
-def test_containerd_when_its_cri_plugin_is_off_is_told_so_in_one_line() -> None:
+def test_containerd_when_its_cri_plugin_is_off_is_absent_and_told_so_in_one_line() -> None:
     with running(disabled=[CRI_PLUGIN]) as without:
         source = CriSource(without.socket, WANTED.__contains__, devices=False)
         assert source.present()
-        with pytest.raises(SourceError, match="CRI plugin is switched off") as refused:
+        with pytest.raises(AbsentError, match="CRI plugin is switched off") as refused:
             source.workloads()
         source.close()
+        [catalogue] = catalogues(["cri"], {"cri": without.socket}, WANTED.__contains__, time.time)
+        catalogue.start()
+        catalogue.settle(time.monotonic() + 10)
+        catalogue.stop()
     assert "\n" not in str(refused.value)
+    state = catalogue.state
+    assert (state.present, state.failures, state.reason) == (False, 0, str(refused.value))
 
 
 def test_source_when_no_socket_is_there_is_absent_and_says_why() -> None:

@@ -188,9 +188,11 @@ def test_rules_config_when_wrong_then_one_line_names_place_and_remedy(
     [line] = refused.value.problems
     assert line.startswith(f"{config}: ")
     assert says in line
-    for command in (["findings", "rules"], ["serve"]):
-        result = CliRunner().invoke(cli, [*command, "--rules-config", str(config)])
-        assert (result.exit_code, says in result.output) == (2, True)
+    given = ["--rules-config", str(config)]
+    for command in (["findings", "rules", *given], ["findings", *given], ["serve", *given],
+                    ["findings", *given, "unack", "9205d71015092cc4"]):  # fmt: skip
+        result = CliRunner().invoke(cli, command)
+        assert (result.exit_code, result.output) == (2, f"{line}\n")
 
 
 @pytest.mark.parametrize(

@@ -127,9 +127,49 @@ def test_plan_when_several_models_fit_then_it_goes_where_room_is(
     ]
 
 
-def test_plan_when_no_such_gpu_was_ever_seen_then_it_does_not_fit(database: StoreConfig) -> None:
-    code, [told] = planned(database, "--gpus", "1", "--pool", "nowhere")
-    assert (code, told["capacity_gpus"], told["fits"]) == (1, 0, False)
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["--pool", "nowhere"], "pool 'nowhere' is not known; known are 'production', 'staging'"),
+        ([], "no pool is given; known are 'production', 'staging'"),
+        (
+            ["--pool", "staging", "--gpu-model", "H100"],
+            f"pool 'staging' has no GPU 'H100'; it has {GPU_MODELS[1]!r}",
+        ),
+    ],
+)
+def test_plan_when_the_books_know_no_such_gpu_then_it_does_not_fit_and_those_they_know_are_told(
+    client: Client, database: StoreConfig, asked: list[str], said: str
+) -> None:
+    fill_hours(client, lambda _: 0, days=1)
+    fill_hours(client, lambda _: 0, days=1, pool="staging", gpu_model=GPU_MODELS[1])
+    table = plan(database, "--gpus", "1", *asked)
+    assert (table.exit_code, table.stderr) == (1, f"{said}\n")
+    assert "short of" not in table.stdout
+    result = plan(database, "--gpus", "1", *asked, "--format", "json")
+    assert (result.exit_code, result.stderr) == (1, f"{said}\n")
+    [told] = json.loads(result.stdout)
+    assert (told["capacity_gpus"], told["fits"]) == (0, False)
+
+
+def test_plan_when_the_books_know_no_gpu_at_all_then_that_is_told(database: StoreConfig) -> None:
+    result = plan(database, "--gpus", "1", "--pool", "production")
+    assert result.exit_code == 1
+    assert result.stderr == "no GPU is known yet: do agents report? (gpuledger-agent check)\n"
+
+
+def test_plan_when_an_unknown_pool_gives_back_then_nothing_is_said(
+    client: Client, database: StoreConfig, tmp_path: Path
+) -> None:
+    fill_hours(client, lambda _: 0, days=1)
+    ask(client, "gone", 8, pool="nowhere")
+    path = tmp_path / "requests.yaml"
+    path.write_text(
+        "requests:\n  - {id: gone, team: search, pool: nowhere, gpus: 8, from: 2026-01-01,"
+        " status: withdrawn}\n"
+    )
+    result = plan(database, "--what-if", str(path))
+    assert (result.exit_code, result.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("arguments", [[], ["--gpus", "1", "--what-if", "x.yaml"]])

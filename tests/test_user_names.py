@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from gpuledger_agent import pipeline
-from gpuledger_agent.pipeline import UserNames
+from gpuledger_agent import user_names
+from gpuledger_agent.user_names import UserNames
 from tests.waiting import wait_until
 
 
@@ -44,7 +44,7 @@ def test_user_when_the_directory_hangs_then_numbers_until_it_answers() -> None:
 def test_users_when_there_are_ever_new_ones_then_the_oldest_is_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pipeline, "USERS", 2)
+    monkeypatch.setattr(user_names, "USERS", 2)
     asked: list[int] = []
     names = UserNames(lambda uid: f"user {asked.append(uid)}")
     for uid in (1, 2, 3, 3, 2, 1):

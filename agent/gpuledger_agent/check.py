@@ -16,9 +16,9 @@ from gpuledger_agent.config import AgentConfig
 from gpuledger_agent.daemon import make_attributor, make_processes
 from gpuledger_agent.devices.base import DeviceError, DeviceLayer, GpuInfo, Reading, SmSource
 from gpuledger_agent.driver import REMEDIES
-from gpuledger_agent.pipeline import UserNames
 from gpuledger_agent.processes import ProcessFacts
 from gpuledger_agent.stream import reason
+from gpuledger_agent.user_names import UserNames
 
 REACH_S = 5.0
 """How long a collector may take to answer."""

@@ -17,12 +17,13 @@ SHOWN = 8
 
 
 def sources(attributor: Attributor) -> Iterator[Check]:
-    """One result for each source that this host has."""
+    """One result for each source that this host has, or another in its place."""
     for catalogue in attributor.catalogues:
         state, subject = catalogue.state, f"source {catalogue.name}"
         if not state.present:
-            continue
-        if state.up:
+            if state.reason:
+                yield Check(Verdict.OK, subject, f"not on this host: its socket {state.reason}")
+        elif state.up:
             having = len(catalogue.granted())
             text = f"{state.workloads} workloads, {having} with GPUs"
             yield Check(Verdict.OK, subject, text)

@@ -20,11 +20,12 @@ from gpuledger_agent.driver import Driver
 from gpuledger_agent.file_limit import raise_file_limit
 from gpuledger_agent.gaps import Gap, GapReason
 from gpuledger_agent.health import HealthServer
-from gpuledger_agent.pipeline import Pipeline, UserNames
+from gpuledger_agent.pipeline import Pipeline
 from gpuledger_agent.processes import HostProcesses
 from gpuledger_agent.records import GpuUse, HealthRow, Window
 from gpuledger_agent.spool import MAX_AGE_S, Spool
 from gpuledger_agent.stream import Uplink
+from gpuledger_agent.user_names import UserNames
 from gpuledger_agent.watch import WatchCounters
 from gpuledger_agent.worker import GpuWorker
 from gpuledger_proto.v1 import telemetry_pb2 as wire

@@ -96,6 +96,8 @@ _TABLES = {"labels": "label", "sockets": "socket"}
 
 _LISTS = ("collector", "source")
 
+Command = Callable[..., Any]
+
 
 class Refused(click.ClickException):
     """A setting that cannot work: one line, exit code 2."""
@@ -103,25 +105,44 @@ class Refused(click.ClickException):
     exit_code = 2
 
 
-def settings(command: Callable[..., Any]) -> Callable[..., Any]:
+def settings(command: Command) -> Command:
     """Give a command all settings: it is called with `config`, `log_level` and its own."""
+    return settings_but()(command)
 
-    @wraps(command)
-    def with_config(**values: Any) -> Any:
-        taken = {name: values.pop(name) for name in map(_key, _SETTINGS)}
-        return command(config=_config(taken), log_level=taken["log_level"], **values)
 
-    for name, how in reversed(_SETTINGS.items()):
-        variable = f"GPULEDGER_AGENT_{_key(name).upper()}"
-        shown = {"show_default": how.get("default") not in {"", None}} | how
-        with_config = click.option(f"--{name}", envvar=variable, **shown)(with_config)
-    return with_config
+def settings_but(*decided: str) -> Callable[[Command], Command]:
+    """Likewise without these flags, for a command that puts them into `config` itself."""
+    offered = {name: how for name, how in _SETTINGS.items() if name not in decided}
+
+    def give(command: Command) -> Command:
+        @wraps(command)
+        def with_config(**values: Any) -> Any:
+            taken = {_key(name): _SETTINGS[name]["default"] for name in decided}
+            taken |= {name: values.pop(name) for name in map(_key, offered)}
+            return command(config=_config(taken), log_level=taken["log_level"], **values)
+
+        for name, how in reversed(offered.items()):
+            variable = f"GPULEDGER_AGENT_{_key(name).upper()}"
+            shown = {"show_default": how.get("default") not in {"", None}} | how
+            with_config = click.option(f"--{name}", envvar=variable, **shown)(with_config)
+        return with_config
+
+    return give
 
 
 def load_file(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
     """Make the settings in a TOML file the defaults of every command. Raises Refused."""
+    context.default_map = dict.fromkeys(COMMANDS, file_settings(path))
+    return path
+
+
+def file_settings(path: Path | None) -> dict[str, Any]:
+    """What the file says, or without a path the usual one if it exists, by the keys of flags.
+
+    Raises Refused.
+    """
     if path is None and not DEFAULT_FILE.exists():
-        return None
+        return {}
     path = path or DEFAULT_FILE
     values = read_toml(path)
     known = {*map(_key, _SETTINGS), *_TABLES} - set(_TABLES.values())
@@ -137,8 +158,7 @@ def load_file(context: click.Context, _: click.Parameter, path: Path | None) -> 
     for flag in _LISTS:
         if isinstance(values.get(flag), str):
             values[flag] = [values[flag]]
-    context.default_map = dict.fromkeys(COMMANDS, values)
-    return path
+    return values
 
 
 def _plain(name: str, value: Any) -> bool:

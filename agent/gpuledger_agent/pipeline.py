@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pwd
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +13,6 @@ from gpuledger_agent.attribution.grants import Resolver
 from gpuledger_agent.devices.base import GpuInfo
 from gpuledger_agent.encode import OwnedGpu, OwnedGrant, OwnedProcess, batches
 from gpuledger_agent.meter import UNEXPLAINED
-from gpuledger_agent.patience import Patience, StuckError
 from gpuledger_agent.processes import ProcessTable
 from gpuledger_agent.records import GpuUse, HealthRow, Owner, ProcessUse
 from gpuledger_agent.spool import Spool
@@ -23,9 +20,6 @@ from gpuledger_agent.spool import Spool
 KEEP_FACTS_S = 120
 """How long facts of a process outlive its last sight; its last window closes well before. GPUs
 likewise: grants of one that fell silent are not unknown at once."""
-
-USERS = 4_096
-"""Names of users that are remembered; containers can have any uid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,36 +150,3 @@ class Pipeline:
             for part in allot(use, claims)
             if part.granted_ms
         )
-
-
-def user_name(uid: int) -> str:
-    """Name of a user; the number itself where nobody knows one."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-class UserNames:
-    """Names of uids, each looked up once. Used by one thread.
-
-    A directory service that is slow costs a moment, and numbers for names until it answers.
-    """
-
-    def __init__(self, look_up: Callable[[int], str] = user_name) -> None:
-        self._look_up = look_up
-        self._patience = Patience()
-        self._names: OrderedDict[int, str] = OrderedDict()
-
-    def __call__(self, uid: int) -> str:
-        """Name of the user with this uid."""
-        name = self._names.get(uid)
-        if name is None:
-            try:
-                name = self._patience.ask("names", lambda: self._look_up(uid))
-            except StuckError:
-                return str(uid)
-            self._names[uid] = name
-            if len(self._names) > USERS:
-                self._names.popitem(last=False)
-        return name

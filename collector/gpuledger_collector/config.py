@@ -59,6 +59,14 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_store
 
 
+rules_option = click.option(
+    "--rules-config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Thresholds of the rules (TOML, docs/findings.md).",
+)
+
+
 def _password(path: Path | None) -> str:
     """The first line of the file. A flag would show the password to every user of the host."""
     if path is None:

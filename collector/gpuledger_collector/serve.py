@@ -161,7 +161,9 @@ class Collector:
         try:
             server = MetricsServer(host, port, self._metrics.registry)
         except OSError as error:
-            raise ServeError(f"metrics on {host}:{port}: {error.strerror} (--metrics)") from error
+            raise ServeError(
+                f"the collector's metrics on {host}:{port}: {error.strerror}; choose another port"
+            ) from error
         server.start()
         return server
 

@@ -71,6 +71,10 @@ class SourceError(Exception):
     """A source that does not answer, or not what it should; says why in one line."""
 
 
+class AbsentError(SourceError):
+    """What answers in its place is another, and hardly becomes it: as good as no source."""
+
+
 class Source(Protocol):
     """Lists workloads and their grants: a container runtime, the kubelet, Slurm.
 

@@ -16,12 +16,14 @@ from dataclasses import dataclass, replace
 
 from gpuledger_agent.attribution.base import (
     MAX_WORKLOADS,
+    AbsentError,
     Source,
     SourceError,
     Workload,
     WorkloadRef,
 )
 from gpuledger_agent.attribution.remembered import Remembered
+from gpuledger_agent.attribution.source_state import SourceState
 from gpuledger_agent.log import Once
 
 log = logging.getLogger(__name__)
@@ -31,6 +33,10 @@ REFRESH_S = 10.0
 
 BACKOFF_MAX_S = 60.0
 """A source that fails is asked again after REFRESH_S, then twice that, up to this."""
+
+ABSENT_S = 300.0
+"""How long a socket is left alone behind which another answers: Docker's containerd is on many a
+host that will never have pods."""
 
 FORGET_S = 120.0
 """How long an ended workload is remembered: the last window of its processes closes well before."""
@@ -56,21 +62,6 @@ class Granted:
     workload: Workload
     since: float
     until: float
-
-
-@dataclass(slots=True)
-class SourceState:
-    """How a source fares. `present`: this host has it; `up`: it listed its workloads lately.
-
-    `reason` says why it is not up.
-    """
-
-    present: bool = False
-    up: bool = False
-    queries: int = 0
-    failures: int = 0
-    workloads: int = 0
-    reason: str = ""
 
 
 class Catalogue:
@@ -125,9 +116,8 @@ class Catalogue:
     def state(self) -> SourceState:
         """How the source fares now."""
         if self._hangs():
-            return replace(
-                self._state, up=False, reason=f"has not answered for {STALE_S:g} seconds"
-            )
+            reason = f"has not answered for {STALE_S:g} seconds"
+            return replace(self._state, present=True, up=False, reason=reason)
         return self._state
 
     def find(self, ref: WorkloadRef) -> Workload | None:
@@ -202,11 +192,13 @@ class Catalogue:
         try:
             source = self._present()
             if source is None:
-                self._give_up(REFRESH_S)
+                self._is_absent("", REFRESH_S)
             elif time.monotonic() >= self._due:
                 self._list(source)
             else:
                 self._look_up(source)
+        except AbsentError as error:
+            self._is_absent(str(error), ABSENT_S)
         except SourceError as error:
             self._fails(str(error))
         except Exception as error:  # a daemon reports what it did not foresee, and goes on
@@ -221,7 +213,6 @@ class Catalogue:
             self._source = None
         if self._source is None:
             self._source = self._detect()
-        self._state.present = self._source is not None
         return self._source
 
     def _list(self, source: Source) -> None:
@@ -234,7 +225,7 @@ class Catalogue:
             keys.add(key)
         self._remembered.end_all_but(keys)
         self._state.workloads = len(listed)
-        self._state.up, self._state.reason = True, ""
+        self._state.present, self._state.up, self._state.reason = True, True, ""
         self._once.over("fails", "event=source_answers_again source=%s", self.name)
         with self._changed:
             self._pause_s = REFRESH_S
@@ -270,9 +261,18 @@ class Catalogue:
             self._wanted.pop(key, None)
             self._changed.notify_all()
 
+    def _is_absent(self, reason: str, pause_s: float) -> None:
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+        if reason and reason != self._state.reason:
+            log.info("event=source_absent source=%s reason=%r", self.name, reason)
+        self._state.present, self._state.reason = False, reason
+        self._give_up(pause_s)
+
     def _fails(self, reason: str) -> None:
         self._state.failures += 1
-        self._state.reason = reason
+        self._state.present, self._state.reason = True, reason
         self._pause_s = min(2 * self._pause_s, BACKOFF_MAX_S)
         self._give_up(self._pause_s)
         self._once.warning(

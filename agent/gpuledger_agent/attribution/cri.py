@@ -21,6 +21,7 @@ from gpuledger_agent.attribution.base import (
     MAX_VALUE_BYTES,
     MAX_WORKLOADS,
     QUERY_S,
+    AbsentError,
     Kind,
     SourceError,
     Workload,
@@ -191,7 +192,7 @@ class CriSource:
             return self._service.ask(method, question, deadline)
         except CallError as error:
             if error.code is grpc.StatusCode.UNIMPLEMENTED:
-                raise SourceError(_NO_CRI) from None
+                raise AbsentError(_NO_CRI) from None
             raise
 
 

@@ -14,7 +14,7 @@ from clickhouse_connect.driver.client import Client
 from gpuledger_agent.options import Refused
 from gpuledger_collector import output
 from gpuledger_collector.commands.declare import loading, reaching
-from gpuledger_collector.config import store_options
+from gpuledger_collector.config import rules_option, store_options
 from gpuledger_collector.ledger import acks
 from gpuledger_collector.ledger import findings as ledger
 from gpuledger_collector.ledger import rules as rule_files
@@ -25,14 +25,12 @@ _MORE = ("last_seen", "resolved_at", "acked_until", "acked_by", "ack_reason", "e
 
 _FORMAT = click.option("--format", "form", type=click.Choice(output.FORMATS), default="table",
                        show_default=True, help="How to print the rows.")  # fmt: skip
-_RULES = click.option("--rules-config", type=click.Path(path_type=Path), metavar="FILE",
-                      help="Thresholds of the rules (TOML, docs/findings.md).")  # fmt: skip
 _ID = click.argument("finding", metavar="ID")
 
 
 @click.group(invoke_without_command=True)
 @store_options
-@_RULES
+@rules_option
 @_FORMAT
 @click.option("--team", help="Only what this team can act on.")
 @click.option("--severity", type=click.Choice(rule_files.SEVERITIES), default="info",
@@ -52,7 +50,8 @@ def findings(
 
     Example: gpuledger findings --team search --severity warning
     """  # fmt: skip
-    del rules_config
+    with loading():  # what is wrong with the file is said, whether it counts here or not
+        rule_files.load(rules_config)
     if context.invoked_subcommand is not None:
         # What stands before a subcommand counts for it too.
         context.default_map = dict.fromkeys(_SUBCOMMANDS, context.params)
@@ -67,7 +66,7 @@ def findings(
 @findings.command()
 @_ID
 @store_options
-@_RULES
+@rules_option
 def show(finding: str, store: StoreConfig, rules_config: Path | None) -> None:
     """All about one finding: its evidence, and what to do."""
     with loading():
@@ -83,7 +82,7 @@ def show(finding: str, store: StoreConfig, rules_config: Path | None) -> None:
 
 
 @findings.command()
-@_RULES
+@rules_option
 @_FORMAT
 def rules(rules_config: Path | None, form: str) -> None:
     """List the rules with their thresholds. Needs no database."""
@@ -106,7 +105,7 @@ def rules(rules_config: Path | None, form: str) -> None:
 
 @findings.command()
 @store_options
-@_RULES
+@rules_option
 @_FORMAT
 def evaluate(store: StoreConfig, rules_config: Path | None, form: str) -> None:
     """Evaluate all rules now; exit code 1 if one of them fails."""

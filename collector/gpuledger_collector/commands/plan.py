@@ -62,6 +62,9 @@ def plan(
             [] if room.fits else waste_for(client, room, team=team, spared=spared) for room in rooms
         ]
     (_tell_json if form == "json" else _tell)(rooms, waste)
+    for room in rooms:
+        if room.unknown and not room.fits:
+            click.echo(room.unknown, err=True)
     click.get_current_context().exit(int(not all(room.fits for room in rooms)))
 
 
@@ -96,7 +99,7 @@ def _tell(rooms: list[Room], waste: list[list[Waste]]) -> None:
     rows = [_row(room) for room in rooms]
     output.show(list(rows[0]), [list(row.values()) for row in rows])
     for room, items in zip(rooms, waste, strict=True):
-        if not room.fits:
+        if not room.fits and not room.unknown:
             where = f"{room.pool or 'no pool'} {room.gpu_model or 'any GPU'}"
             click.echo(
                 f"{where}: short of {-room.headroom_after:g} GPUs;"

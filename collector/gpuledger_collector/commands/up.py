@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -10,12 +11,19 @@ from gpuledger_agent import log
 from gpuledger_agent.config import AgentConfig, ConfigError, host_port
 from gpuledger_agent.daemon import Daemon
 from gpuledger_agent.devices.nvml import NvmlLayer
-from gpuledger_agent.options import Refused
+from gpuledger_agent.options import DEFAULT_FILE, Refused, file_settings, settings_but
 from gpuledger_agent.spool import SpoolError
+from gpuledger_collector.commands.declare import loading
+from gpuledger_collector.config import rules_option
 from gpuledger_collector.demo.local import local_books, say_where, until_signal
-from gpuledger_collector.ledger.rules import built_in
+from gpuledger_collector.ledger.rules import load
 from gpuledger_collector.listening import ServeError
 from gpuledger_collector.serve import CollectorSettings
+
+
+def _agent_file(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+    """Let the agent's file say what neither flags nor environment nor our own file say."""
+    context.default_map = {**file_settings(path), **(context.default_map or {})}
 
 
 @click.command()
@@ -37,27 +45,53 @@ from gpuledger_collector.serve import CollectorSettings
     metavar="HOST:PORT",
     help="Where the collector listens.",
 )
-@click.option("--pool", default="", help="Pool that the GPUs of this host belong to.")
-@click.option("--cluster", default="", help="Cluster of this host.")
-def up(data: Path, port: int, listen: str, pool: str, cluster: str) -> None:
+@click.option(
+    "--collector-metrics",
+    default="127.0.0.1:7671",
+    show_default=True,
+    metavar="HOST:PORT",
+    help='Where Prometheus asks the collector; "" for nowhere.',
+)
+@rules_option
+@click.option(
+    "--agent-config",
+    type=click.Path(path_type=Path),
+    envvar="GPULEDGER_AGENT_CONFIG",
+    callback=_agent_file,
+    is_eager=True,
+    expose_value=False,
+    metavar="FILE",
+    show_default=f"{DEFAULT_FILE}, if it exists",
+    help="The agent's settings (TOML), for what is not said elsewhere.",
+)
+@settings_but("collector", "spool")
+def up(
+    config: AgentConfig,
+    log_level: str,
+    data: Path,
+    port: int,
+    listen: str,
+    collector_metrics: str,
+    rules_config: Path | None,
+) -> None:
     """This host, all in one: embedded ClickHouse, collector and agent, until Ctrl-C.
+
+    Takes what gpuledger-agent takes, as flags, from the environment and from its agent.toml.
 
     Example: sudo gpuledger up --pool production
     """  # fmt: skip
-    log.configure("info")
+    log.configure(log_level)
+    with loading():
+        rules = load(rules_config)
     try:
-        host_port(listen)
-        settings = CollectorSettings(listen, rules=built_in())
+        for address in (listen, collector_metrics) if collector_metrics else (listen,):
+            host_port(address)
+        settings = CollectorSettings(listen, collector_metrics, rules=rules)
         with (
             until_signal() as stop,
             local_books(data / "store", port, settings, any_port=False) as books,
         ):
-            config = AgentConfig(
-                collectors=(books.collector,),
-                cluster=cluster,
-                pool=pool,
-                spool=data / "spool.sqlite",
-            )
+            config = replace(config, collectors=(books.collector,), spool=data / "spool.sqlite")
             agent = Daemon(config, NvmlLayer())
             say_where(books, "This host keeps its books.")
             agent.run(stop)

@@ -10,10 +10,11 @@ from gpuledger_agent import __version__
 from gpuledger_agent.config import AgentConfig
 from gpuledger_agent.daemon import make_attributor, wire_gpu
 from gpuledger_agent.devices.simulated import SimulatedClock, SimulatedGpus, SimulatedProcesses
-from gpuledger_agent.pipeline import Pipeline, UserNames
+from gpuledger_agent.pipeline import Pipeline
 from gpuledger_agent.records import GpuUse
 from gpuledger_agent.spool import Spool
 from gpuledger_agent.stream import Uplink
+from gpuledger_agent.user_names import UserNames
 from gpuledger_agent.worker import GpuWorker
 from gpuledger_collector.demo.fleet import Host
 from gpuledger_proto.v1 import telemetry_pb2 as wire

@@ -13,6 +13,9 @@ from gpuledger_collector.ledger.requests import CapacityRequest
 IN_SIGHT_DAYS = 3650
 """As in the view pool_headroom."""
 
+NAMES_TOLD = 20
+"""Pools or GPU models that one line names."""
+
 _ROOMS = """
     SELECT
         pool, gpu_model, capacity_gpus, requested_gpus,
@@ -47,7 +50,8 @@ class Room:
     """The GPUs of one model in a pool, and what is planned for them.
 
     `allocated`: the busiest weekday's daily p95 as the trend has it today, or what is allocated
-    now if that is more. `trend` in GPUs a day, None if not known.
+    now if that is more. `trend` in GPUs a day, None if not known. `unknown` says in one line why
+    there are no such GPUs, and which are; "" if there are.
     """
 
     pool: str
@@ -57,6 +61,7 @@ class Room:
     allocated: float
     trend: float | None
     asked: float = 0
+    unknown: str = ""
 
     @property
     def headroom_before(self) -> float:
@@ -113,10 +118,28 @@ def rooms_for(client: Client, asks: Sequence[Ask]) -> list[Room]:
     for ask in sorted(asks, key=lambda ask: (ask.gpus > 0, -len(ask.gpu_model))):
         fitting = [room for room in rooms if room.pool == ask.pool and ask.fits(room.gpu_model)]
         if not fitting:
-            fitting = [Room(ask.pool, ask.gpu_model, 0, 0, 0, None)]
+            unknown = _unknown(rooms, ask)
+            fitting = [Room(ask.pool, ask.gpu_model, 0, 0, 0, None, unknown=unknown)]
             rooms += fitting
         _place(fitting, ask.gpus)
     return sorted((room for room in rooms if room.asked), key=lambda r: (r.pool, r.gpu_model))
+
+
+def _unknown(rooms: list[Room], ask: Ask) -> str:
+    """Why no GPU of the books fits."""
+    known = [room for room in rooms if not room.unknown]
+    models = {room.gpu_model for room in known if room.pool == ask.pool}
+    if not known:
+        return "no GPU is known yet: do agents report? (gpuledger-agent check)"
+    if models:
+        return f"pool {ask.pool!r} has no GPU {ask.gpu_model!r}; it has {_names(models)}"
+    problem = f"pool {ask.pool!r} is not known" if ask.pool else "no pool is given"
+    return f"{problem}; known are {_names({room.pool for room in known})}"
+
+
+def _names(names: set[str]) -> str:
+    more = f" and {len(names) - NAMES_TOLD} more" if len(names) > NAMES_TOLD else ""
+    return ", ".join(map(repr, sorted(names)[:NAMES_TOLD])) + more
 
 
 def _place(rooms: list[Room], gpus: float) -> None:
