@@ -23,6 +23,7 @@ from gpuledger_agent.health import HealthServer
 from gpuledger_agent.pipeline import Pipeline
 from gpuledger_agent.processes import HostProcesses
 from gpuledger_agent.records import GpuUse, HealthRow, Window
+from gpuledger_agent.rounds import GRACE_S, Rounds
 from gpuledger_agent.spool import MAX_AGE_S, Spool
 from gpuledger_agent.stream import Uplink
 from gpuledger_agent.user_names import UserNames
@@ -31,10 +32,6 @@ from gpuledger_agent.worker import GpuWorker
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 
 log = logging.getLogger(__name__)
-
-GRACE_S = 2.0
-"""How long after its end a window is written: time for a slow GPU's last tick. What comes later
-still is written with the next window."""
 
 TELL_GAPS_S = 60.0
 """How often losses are told: many of one kind in that time become one row."""
@@ -62,12 +59,17 @@ class Daemon:
     """One agent: devices -> windows -> attribution -> spool -> stream.
 
     Raises SpoolError if its spool cannot be opened. Whatever else fails is logged, counted
-    and tried again.
+    and tried again. A simulation brings `clock` of its own.
     """
 
-    def __init__(self, config: AgentConfig, layer: DeviceLayer) -> None:
+    def __init__(
+        self,
+        config: AgentConfig,
+        layer: DeviceLayer,
+        clock: SteadyClock | None = None,
+    ) -> None:
         self._config = config
-        self._clock = SteadyClock()
+        self._clock = clock or SteadyClock()
         self.attributor = make_attributor(config, self._clock)
         self._processes = make_processes(config, self.attributor)
         self.spool = Spool(config.spool, config.spool_max_mib << 20)
@@ -79,6 +81,7 @@ class Daemon:
             user_name=UserNames(),
         )
         self._closed: queue.SimpleQueue[list[GpuUse]] = queue.SimpleQueue()
+        self._waiting: list[GpuUse] = []
         self.driver = Driver(layer, self._make_worker, self._closed.put, self._clock, config.tick_s)
         self.uplink = Uplink(config.collectors, self.spool, self._hello)
         self.ticks = WatchCounters()
@@ -109,13 +112,13 @@ class Daemon:
         self.attributor.start()
         for thread in threads:
             thread.start()
-        window = self._window(self._clock.now())
-        while not stop.wait(max(window.end + GRACE_S - self._clock.now(), 0.0)):
-            self._write(window)
-            window = self._next(window)
+        rounds = Rounds(self._clock, self._config.window_s, self._written_until)
+        while not stop.wait(rounds.patience()):
+            if (window := rounds.over()) is not None:
+                self._write(window, self._collect(window))
         self.driver.stop()
         threads[0].join(GRACE_S * 2)
-        self._write(window)
+        self._write(rounds.open, self._collect())
         self.attributor.stop()
         self.uplink.stop()
         threads[1].join(GRACE_S)
@@ -155,18 +158,6 @@ class Daemon:
             return
         self._health_server.start()
 
-    def _next(self, window: Window) -> Window:
-        """The window after this one, or the present one after a step of the clock or a pause."""
-        following = Window(window.end, window.seconds)
-        present = self._window(self._clock.now())
-        if abs(present.start - following.start) > window.seconds:
-            return present
-        return following
-
-    def _window(self, at: float) -> Window:
-        seconds = self._config.window_s
-        return Window(int(at // seconds) * seconds, seconds)
-
     def _make_worker(self, device: Device) -> GpuWorker:
         return GpuWorker(
             device,
@@ -177,26 +168,34 @@ class Daemon:
             written_until=self._written_until,
         )
 
-    def _write(self, window: Window) -> None:
-        """Write what the GPUs have closed, and how the agent fared in `window`."""
+    def _write(self, window: Window, uses: list[GpuUse]) -> None:
+        """Write these windows of GPUs, and how the agent fared in `window`."""
         try:
-            uses = self._collect()
             owned = self.pipeline.attribute(uses)
             self._introduce(uses)
             self.pipeline.store(owned, [self._health(window)])
-            if self._clock.now() - self._gaps_told >= TELL_GAPS_S:
+            if abs(self._clock.now() - self._gaps_told) >= TELL_GAPS_S:
                 self._gaps_told = self._clock.now()
                 self.spool.tell_gaps()
         except Exception:  # a daemon reports what it did not foresee, and goes on
             log.exception("event=window_not_written start=%d", window.start)
 
-    def _collect(self) -> list[GpuUse]:
-        uses: list[GpuUse] = []
-        while True:
-            try:
-                uses += self._closed.get_nowait()
-            except queue.Empty:
-                return uses
+    def _collect(self, window: Window | None = None) -> list[GpuUse]:
+        """What the GPUs have closed, but not what came after `window`.
+
+        That waits for the GPUs that have not closed it yet: what is written says for all of them
+        how far they are, and so what is lost if the agent is killed.
+        """
+        now = self._clock.now()
+
+        def early(use: GpuUse) -> bool:
+            return window is not None and window.end < use.window.end <= now
+
+        waiting = self._waiting
+        while not self._closed.empty():
+            waiting += self._closed.get()
+        self._waiting = [use for use in waiting if early(use)]
+        return [use for use in waiting if not early(use)]
 
     def _introduce(self, uses: list[GpuUse]) -> None:
         """Send the inventory again if a GPU is new to it or has changed."""

@@ -14,12 +14,13 @@ import click
 from gpuledger_agent.attribution.base import Kind
 from gpuledger_agent.clock import SteadyClock
 from gpuledger_agent.config import AgentConfig
-from gpuledger_agent.daemon import GRACE_S, make_attributor, make_processes
+from gpuledger_agent.daemon import make_attributor, make_processes
 from gpuledger_agent.devices.base import Device, DeviceError, DeviceLayer
 from gpuledger_agent.driver import REMEDIES
 from gpuledger_agent.encode import OwnedGpu, OwnedGrant, OwnedProcess
 from gpuledger_agent.pipeline import Pipeline
 from gpuledger_agent.records import GpuUse, Owner
+from gpuledger_agent.rounds import GRACE_S
 from gpuledger_agent.spool import Spool
 from gpuledger_agent.text import one_line
 from gpuledger_agent.user_names import UserNames
