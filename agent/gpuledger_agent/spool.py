@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -79,6 +80,11 @@ class Spool:
         self._count = self._bytes = self._until = 0
         self.newest = 0
         """Sequence of the batch appended last."""
+        self.opened = 0
+        """How often the file was opened: what waits in it is in the queue again."""
+        self.earlier_until: int | None = None
+        """End of what an earlier run wrote, seconds since the epoch; None while the file has never
+        opened, 0 in a new spool."""
         try:
             self._open()
         except Unreadable as error:
@@ -88,6 +94,8 @@ class Spool:
                 raise SpoolError(
                     f"spool {path}: {error}; give the agent a directory it can write (--spool)"
                 ) from error
+            # Beyond any in the file, which may open later.
+            self.newest = time.time_ns()
             self._trouble(error)
 
     def append(self, batches: list[wire.Batch], written_until: int) -> None:
@@ -171,6 +179,9 @@ class Spool:
         self.newest = max(self.newest, file.newest())
         self._until = max(self._until, file.written_until())
         self._gaps += file.gaps()
+        self.opened += 1
+        if self.earlier_until is None:
+            self.earlier_until = file.written_until()
         return file
 
     def _save(self) -> None:
@@ -328,6 +339,8 @@ class Spool:
         )
         self._forgotten.clear()
         self._dropped.clear()
+        if self.earlier_until is None:
+            self.earlier_until = file.written_until()
         self._until = max(self._until, file.written_until())
         self._gaps.append(Gap(self._until, self._until, 0, GapReason.CORRUPT))
         file.save(self._memory.values(), (), merged(self._gaps), self._until)

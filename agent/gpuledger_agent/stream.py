@@ -140,6 +140,7 @@ class _Session:
         self._cancel: Callable[[], object] = lambda: None
         self._ended = False
         self._introduce = True
+        self._opened = spool.opened
         self._unanswered: dict[int, int] = {}
         self._sent_until = self._backlog_end = spool.newest
         self._backlog_sent = 0
@@ -169,6 +170,10 @@ class _Session:
             with self._wake:
                 ready = self._wake.wait_for(self._something_to_do, CHECK_S)
                 if self._ended:
+                    return
+                if self._spool.opened != self._opened:
+                    # What is in the file again may lie before what was sent: start over.
+                    self._cancel()
                     return
                 introduce, self._introduce = self._introduce, False
             if introduce:
@@ -246,7 +251,8 @@ class _Session:
         return waits and len(self._unanswered) < self._max_in_flight
 
     def _something_to_do(self) -> bool:
-        return self._ended or self._introduce or self._may_send()
+        reopened = self._spool.opened != self._opened
+        return self._ended or reopened or self._introduce or self._may_send()
 
     def _check_silence(self) -> None:
         owes = bool(self._unanswered) or not self.welcomed
