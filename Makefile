@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint format bench proto schema runtimes clean
+.PHONY: demo test lint format bench proto schema soak runtimes clean
 
 demo: $(VENV)/.all
 	@$(BIN)/gpuledger demo $(DEMO)
@@ -30,6 +30,10 @@ proto: $(VENV)/.dev
 
 schema: $(VENV)/.dev
 	$(BIN)/python -m tests.dump_schema
+
+# As root, so that disks can be filled; SOAK="--faults 200 --minutes 4 --seed 7" for a shorter one.
+soak: $(VENV)/.dev
+	@$(BIN)/python -m tests.faults $(SOAK)
 
 # What some tests need and skip without: the real runtimes and the real Slurm.
 RUNTIMES := containerd runc podman conmon busybox-static docker.io iptables slurm-wlm munge

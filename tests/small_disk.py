@@ -18,8 +18,18 @@ class SmallDisk:
         self.path = path
         self._ballast = path / "ballast"
 
-    def fill(self) -> None:
-        """Leave no byte free."""
+    @property
+    def full(self) -> bool:
+        """Whether it was filled, and not freed since."""
+        return self._ballast.exists()
+
+    @property
+    def protected(self) -> bool:
+        """Whether it refuses all writes."""
+        return bool(os.statvfs(self.path).f_flag & os.ST_RDONLY)
+
+    def fill(self, leave: int = 0) -> None:
+        """Leave so many bytes free, and no more."""
         with self._ballast.open("ab") as file:
             size = 1 << 16
             while size:
@@ -27,10 +37,11 @@ class SmallDisk:
                     os.write(file.fileno(), bytes(size))
                 except OSError:
                     size //= 2
+            file.truncate(max(file.tell() - leave, 0))
 
     def free(self) -> None:
         """Give back what `fill` took."""
-        self._ballast.unlink()
+        self._ballast.unlink(missing_ok=True)
 
     def protect(self, how: str) -> None:
         """`ro`: refuse all writes, as a kernel does after errors; `rw`: take them again."""
@@ -38,13 +49,23 @@ class SmallDisk:
 
 
 @contextmanager
-def small_disk(path: Path, mib: int) -> Iterator[SmallDisk]:
-    """A disk of so many MiB, mounted here; skips where mounting is not allowed."""
+def mounted_disk(path: Path, mib: int) -> Iterator[SmallDisk | None]:
+    """A disk of so many MiB, mounted here; None where mounting is not allowed."""
     path.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={mib}m", "small", str(path)]
     if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("a disk to fill is a tmpfs mount, which takes root")
+        yield None
+        return
     try:
         yield SmallDisk(path)
     finally:
         subprocess.run(["umount", "--lazy", path], check=True)
+
+
+@contextmanager
+def small_disk(path: Path, mib: int) -> Iterator[SmallDisk]:
+    """A disk of so many MiB, mounted here; skips where mounting is not allowed."""
+    with mounted_disk(path, mib) as disk:
+        if disk is None:
+            pytest.skip("a disk to fill is a tmpfs mount, which takes root")
+        yield disk

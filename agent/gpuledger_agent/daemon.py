@@ -21,7 +21,7 @@ from gpuledger_agent.file_limit import raise_file_limit
 from gpuledger_agent.gaps import Gap, GapReason
 from gpuledger_agent.health import HealthServer
 from gpuledger_agent.pipeline import Pipeline
-from gpuledger_agent.processes import HostProcesses
+from gpuledger_agent.processes import HostProcesses, ProcessTable
 from gpuledger_agent.records import GpuUse, HealthRow, Window
 from gpuledger_agent.rounds import GRACE_S, Rounds
 from gpuledger_agent.spool import MAX_AGE_S, Spool
@@ -59,7 +59,7 @@ class Daemon:
     """One agent: devices -> windows -> attribution -> spool -> stream.
 
     Raises SpoolError if its spool cannot be opened. Whatever else fails is logged, counted
-    and tried again. A simulation brings `clock` of its own.
+    and tried again. A simulation brings `clock` and `processes` of its own.
     """
 
     def __init__(
@@ -67,11 +67,12 @@ class Daemon:
         config: AgentConfig,
         layer: DeviceLayer,
         clock: SteadyClock | None = None,
+        processes: ProcessTable | None = None,
     ) -> None:
         self._config = config
         self._clock = clock or SteadyClock()
         self.attributor = make_attributor(config, self._clock)
-        self._processes = make_processes(config, self.attributor)
+        self._processes = processes or make_processes(config, self.attributor)
         self.spool = Spool(config.spool, config.spool_max_mib << 20)
         self.pipeline = Pipeline(
             self._processes,
