@@ -116,8 +116,26 @@ def test_books_when_an_append_was_not_on_disk_at_the_end_then_its_windows_may_be
 
 def test_books_when_the_last_windows_were_in_memory_then_they_are_unkept() -> None:
     found = books(life(kept=[0]))
-    assert {start - T for _, start in found.unkept} == {3, 6, 9}
+    unkept = {start - T: window.until - T for (_, start), window in found.unkept.items()}
+    assert unkept == {3: 6, 6: 9, 9: 12}
     assert not found.faults
+
+
+def test_window_when_killed_within_it_then_it_was_observed_up_to_the_last_reading() -> None:
+    killed = Life(0, reads={0: ticks(0, 4)})
+    found = books(killed)
+    assert {start - T: window.until - T for (_, start), window in found.unkept.items()} == {
+        0: 3,
+        3: 4,
+    }
+
+
+def test_window_when_the_next_life_kept_it_then_it_is_not_lost() -> None:
+    killed, after = Life(0, reads={0: ticks(0, 4)}), Life(1, reads={0: ticks(4.5, 9)})
+    after.appends[0] = Append(1, T + 6, [(0, T + 3)], [], safe=True)
+    found = books(killed, after)
+    assert {start - T for _, start in found.unkept} == {0, 6}
+    assert found.must[0, T + 3].observed == 1500
 
 
 @pytest.mark.parametrize(
@@ -142,6 +160,7 @@ def test_gaps_when_they_touch_or_overlap_then_they_cover_as_one() -> None:
     assert not told.covers(8, 10)
     assert not told.covers(-1, 2)
     assert not told.covers(9, 20)
+    assert told.covers(12, 12)
 
 
 def test_windows_when_packed_then_they_come_back() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import random
 import shutil
 import sqlite3
@@ -186,6 +187,47 @@ def test_batch_when_only_its_body_is_damaged_then_it_alone_is_lost_and_told(
     assert waiting(spool) == [1, 2, 4, 5]
     assert told(spool) == [Gap(DAY + 20, DAY + 30, 2, GapReason.CORRUPT)]
     assert spool.state().rows_dropped == 2
+    spool.close()
+
+
+def test_file_when_its_batches_are_damaged_then_what_it_had_to_tell_is_saved(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "spool.sqlite"
+    spool = Spool(path)
+    fill(spool, 300)
+    spool.lost(Gap(DAY - 60, DAY - 30, 7, GapReason.SPOOL_FULL))
+    spool.close()
+    _harm(path, "zeros in the middle")
+    spool = Spool(path)
+    assert len(waiting(spool)) < 300
+    assert spool.earlier_until == DAY + 3000
+    assert told(spool) == [
+        Gap(DAY - 60, DAY - 30, 7, GapReason.SPOOL_FULL),
+        Gap(DAY + 3000, DAY + 3000, 0, GapReason.CORRUPT),
+    ]
+    spool.close()
+
+
+def test_file_when_nothing_can_be_read_of_it_then_it_was_written_until_its_last_change(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "spool.sqlite"
+    path.write_bytes(b"nonsense" * 1000)
+    os.utime(path, (DAY + 77, DAY + 77))
+    spool = Spool(path)
+    assert spool.earlier_until == DAY + 77
+    assert told(spool) == [Gap(DAY + 77, DAY + 77, 0, GapReason.CORRUPT)]
+    spool.close()
+
+
+def test_gap_when_it_is_refused_then_it_is_not_told_for_ever(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.sqlite")
+    spool.lost(Gap(DAY, DAY + 10, 0, GapReason.STOPPED))
+    spool.tell_gaps()
+    [batch] = spool.after(0, 10)
+    spool.set_aside(batch.sequence, "telemetry_gaps row 0: too old")
+    assert told(spool) == []
     spool.close()
 
 

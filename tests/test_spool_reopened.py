@@ -14,6 +14,7 @@ from gpuledger_agent.daemon import Daemon
 from gpuledger_agent.devices.simulated import SimulatedClock, SimulatedGpus
 from gpuledger_agent.gaps import Gap, GapReason, gaps_of
 from gpuledger_agent.spool import Spool
+from gpuledger_agent.spool_file import SpoolFile
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 from tests.scripted_collector import ScriptedCollector
 from tests.small_disk import SmallDisk, small_disk
@@ -50,7 +51,9 @@ def append(spool: Spool, start: int) -> None:
 
 
 def starts(spool: Spool) -> list[int]:
-    return [batch.gpu_usage.window_start[0] - HOUR for batch in spool.after(0, 100)]
+    """Where the windows of each batch begin that holds any."""
+    waiting = spool.after(0, 1000)
+    return [b.gpu_usage.window_start[0] - HOUR for b in waiting if b.gpu_usage.window_start]
 
 
 def test_spool_when_its_disk_comes_back_then_both_runs_wait_side_by_side(
@@ -64,6 +67,22 @@ def test_spool_when_its_disk_comes_back_then_both_runs_wait_side_by_side(
     assert spool.state().on_disk
     assert spool.earlier_until == HOUR + 30
     assert spool.written_until() == HOUR + 120
+
+
+def test_spool_when_killed_as_its_disk_comes_back_then_the_absence_before_is_on_it(
+    disk: SmallDisk, spool: Spool
+) -> None:
+    """With the first write: the file then says that all was written up to the present."""
+    spool.begin(HOUR + 100)
+    append(spool, HOUR + 100)
+    disk.protect("rw")
+    append(spool, HOUR + 110)
+    file = SpoolFile(disk.path / "spool.sqlite")
+    assert (file.written_until(), file.gaps()) == (
+        HOUR + 120,
+        [Gap(HOUR + 30, HOUR + 100, 0, GapReason.STOPPED)],
+    )
+    file.close()
 
 
 def test_ack_when_its_batch_was_sent_from_memory_then_it_strikes_off_no_other(
@@ -107,7 +126,7 @@ def test_agent_when_its_disk_comes_back_then_the_time_before_it_began_is_told(
         metrics_listen="", health_listen="",
     )  # fmt: skip
     wall = SteadyClock(clock.now, clock.now)
-    daemon = Daemon(config, SimulatedGpus("h", "H100", 81_559, 0, (), clock), wall)
+    daemon = Daemon(config, SimulatedGpus("h", "H100", 81_559, 1, (), clock), wall)
     assert daemon.resumes_at == HOUR + 1001
     stop = threading.Event()
     running = threading.Thread(target=daemon.run, args=(stop,))
@@ -120,11 +139,13 @@ def test_agent_when_its_disk_comes_back_then_the_time_before_it_began_is_told(
             return bool(told(daemon.spool))
 
         wait_until(tells)
-        assert told(daemon.spool) == [Gap(HOUR + 30, HOUR + 1001, 0, GapReason.STOPPED)]
+        first = min(start for start in starts(daemon.spool) if start > 30)
+        assert first >= 1001
+        assert told(daemon.spool) == [Gap(HOUR + 30, HOUR + first, 0, GapReason.STOPPED)]
     finally:
         stop.set()
         running.join(20)
 
 
 def told(spool: Spool) -> list[Gap]:
-    return [gap for batch in spool.after(0, 100) for gap in gaps_of(batch)]
+    return [gap for batch in spool.after(0, 1000) for gap in gaps_of(batch)]

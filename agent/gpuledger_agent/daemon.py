@@ -18,13 +18,12 @@ from gpuledger_agent.config import AgentConfig, host_port
 from gpuledger_agent.devices.base import Device, DeviceLayer, GpuInfo
 from gpuledger_agent.driver import Driver
 from gpuledger_agent.file_limit import raise_file_limit
-from gpuledger_agent.gaps import Gap, GapReason
 from gpuledger_agent.health import HealthServer
 from gpuledger_agent.pipeline import Pipeline
 from gpuledger_agent.processes import HostProcesses, ProcessTable
 from gpuledger_agent.records import GpuUse, HealthRow, Window
 from gpuledger_agent.rounds import GRACE_S, Rounds
-from gpuledger_agent.spool import MAX_AGE_S, Spool
+from gpuledger_agent.spool import Spool
 from gpuledger_agent.stream import Uplink
 from gpuledger_agent.user_names import UserNames
 from gpuledger_agent.watch import WatchCounters
@@ -92,7 +91,7 @@ class Daemon:
         self.resumes_at = self._resume_at()
         """Time before this is not measured, seconds since the epoch."""
         self._began: int | None = int(max(self._clock.now(), self.resumes_at))
-        """When this run begins to measure; None once the absence before it is noted."""
+        """When this run began; None once it has kept windows of GPUs."""
         self._gaps_told = 0.0
         self._self = psutil.Process()
         self._cpu_s = 0.0
@@ -112,7 +111,6 @@ class Daemon:
     def run(self, stop: threading.Event) -> None:
         """Measure and send until `stop` is set; then write what is open and end."""
         raise_file_limit()
-        self._note_absence()
         self._serve_metrics()
         self._serve_health()
         threads = [
@@ -128,7 +126,8 @@ class Daemon:
                 self._write(window, self._collect(window))
         self.driver.stop()
         threads[0].join(GRACE_S * 2)
-        self._write(rounds.open, self._collect())
+        if uses := self._collect():
+            self._write(rounds.open, uses)
         self.attributor.stop()
         self.uplink.stop()
         threads[1].join(GRACE_S)
@@ -137,18 +136,15 @@ class Daemon:
         self.spool.close()
         log.info("event=stopped")
 
-    def _note_absence(self) -> None:
-        """Nobody measured from the end of what an earlier run wrote until this one began.
+    def _begin(self, uses: list[GpuUse]) -> None:
+        """Up to the first windows of this run nobody kept any: note it with these.
 
-        Noted once, as soon as the spool can be read.
+        An earlier run may have measured after what it wrote last; and until this one measured, a
+        driver had to open, or a clock that was set back to catch up.
         """
-        until, began = self.spool.earlier_until, self._began
-        if until is None or began is None:
-            return
-        self._began = None
-        since = max(until, began - MAX_AGE_S)
-        if until and since < began:
-            self.spool.lost(Gap(since, began, 0, GapReason.STOPPED))
+        if uses and self._began is not None:
+            self.spool.begin(max(self._began, min(use.window.start for use in uses)))
+            self._began = None
 
     def _serve_metrics(self) -> None:
         if not self._config.metrics_listen:
@@ -189,8 +185,8 @@ class Daemon:
         try:
             owned = self.pipeline.attribute(uses)
             self._introduce(uses)
+            self._begin(uses)
             self.pipeline.store(owned, [self._health(window)])
-            self._note_absence()
             if abs(self._clock.now() - self._gaps_told) >= TELL_GAPS_S:
                 self._gaps_told = self._clock.now()
                 self.spool.tell_gaps()

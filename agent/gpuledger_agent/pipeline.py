@@ -83,9 +83,10 @@ class Pipeline:
 
     def store(self, owned: Sequence[OwnedGpu], health: Sequence[HealthRow] = ()) -> None:
         """Encode these rows and put them on disk."""
-        ends = [gpu.use.window.end for gpu in owned] + [row.window.end for row in health]
+        ends = [gpu.use.window.end for gpu in owned]
+        # The agent's own row says nothing of what became of the GPUs.
+        self._spool.append(list(batches(owned, health)), max(ends, default=0))
         if ends:
-            self._spool.append(list(batches(owned, health)), max(ends))
             self._table.prune(max(ends) - KEEP_FACTS_S)
 
     def _own(self, use: ProcessUse) -> OwnedProcess:

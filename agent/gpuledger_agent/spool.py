@@ -19,6 +19,7 @@ from gpuledger_agent.spool_file import (
     Entry,
     SpoolFile,
     Unreadable,
+    heritage,
     must_reopen,
     passes,
     salvage,
@@ -85,6 +86,7 @@ class Spool:
         self.earlier_until: int | None = None
         """End of what an earlier run wrote, seconds since the epoch; None while the file has never
         opened, 0 in a new spool."""
+        self._begins: int | None = None
         try:
             self._open()
         except Unreadable as error:
@@ -99,7 +101,7 @@ class Spool:
             self._trouble(error)
 
     def append(self, batches: list[wire.Batch], written_until: int) -> None:
-        """Keep these batches, which hold windows that end no later than `written_until`."""
+        """Keep these batches, whose windows of GPUs end no later than `written_until`; 0: none."""
         with self._lock:
             self._until = max(self._until, written_until)
             for batch in batches:
@@ -141,6 +143,15 @@ class Spool:
                 self._drop(entry)
             self._save()
 
+    def begin(self, start: int) -> None:
+        """The windows of this run, which are appended next, begin here; none lie before.
+
+        From what an earlier run wrote up to here they are missing: noted as soon as the file tells.
+        """
+        with self._lock:
+            self._begins = start
+            self._note_absence()
+
     def lost(self, gap: Gap) -> None:
         """Remember that windows are missing."""
         with self._lock:
@@ -178,11 +189,24 @@ class Spool:
         self._bytes = size + self._memory_bytes()
         self.newest = max(self.newest, file.newest())
         self._until = max(self._until, file.written_until())
-        self._gaps += file.gaps()
         self.opened += 1
         if self.earlier_until is None:
-            self.earlier_until = file.written_until()
+            self._inherit(file)
         return file
+
+    def _inherit(self, file: SpoolFile) -> None:
+        """Learn once what earlier runs left to tell."""
+        self._gaps += file.gaps()
+        self.earlier_until = file.written_until()
+        self._note_absence()
+
+    def _note_absence(self) -> None:
+        if self.earlier_until is None or self._begins is None:
+            return
+        start, self._begins = self._begins, None
+        since = max(self.earlier_until, start - self._max_age_s)
+        if self.earlier_until and since < start:
+            self._gaps.append(Gap(since, start, 0, GapReason.STOPPED))
 
     def _save(self) -> None:
         """Move what is in memory to the disk, with what goes along; later, if it fails now."""
@@ -288,11 +312,12 @@ class Spool:
     def _note(self, entry: Entry, reason: GapReason) -> None:
         """Remember what goes with a batch; gaps that it was to tell of are told again."""
         inner = gaps_of(wire.Batch.FromString(entry.body))
-        self._gaps += inner
         rows = entry.rows - len(inner)
         if rows:
             self._gaps.append(Gap(entry.first, entry.last, rows, reason))
+        # A gap that was refused would be so again, once a minute.
         if reason is not GapReason.REFUSED:
+            self._gaps += inner
             self._rows_dropped += rows
 
     def _memory_bytes(self) -> int:
@@ -340,13 +365,13 @@ class Spool:
         self._forgotten.clear()
         self._dropped.clear()
         if self.earlier_until is None:
-            self.earlier_until = file.written_until()
+            file.save((), (), *heritage(aside))
+            self._inherit(file)
         self._until = max(self._until, file.written_until())
         self._gaps.append(Gap(self._until, self._until, 0, GapReason.CORRUPT))
         file.save(self._memory.values(), (), merged(self._gaps), self._until)
         file.close()
         self._memory.clear()
-        self._gaps.clear()
         self._open()
         self._writable = True
 

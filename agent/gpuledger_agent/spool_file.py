@@ -40,6 +40,9 @@ REFUSED_KEPT = 100
 REFUSED_BYTES = 16 << 20
 """Refused batches that are kept for a human to look at, and their size; older ones go."""
 
+U32 = 1 << 32
+"""What a damaged file says beyond this is no figure of ours."""
+
 LOOSE_PAGES = 2_048
 """Free pages (8 MiB) that the file may have before it gives them back."""
 
@@ -224,6 +227,27 @@ def salvage(path: Path) -> Iterator[Entry]:
                     entry = Entry(*row)
                     if entry.sound:
                         yield entry
+
+
+def heritage(path: Path) -> tuple[list[Gap], int]:
+    """What else can be read of a damaged file: gaps not told yet, and until when it was written.
+
+    Where it does not say that any more, it is when the file itself was written last.
+    """
+    gaps: list[Gap] = []
+    until = 0
+    with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as db:
+        with suppress(sqlite3.Error, ValueError):
+            for start, end, rows, reason in db.execute("SELECT start, end, rows, reason FROM gap"):
+                if all(type(figure) is int and 0 <= figure < U32 for figure in (start, end, rows)):
+                    gaps.append(Gap(start, max(start, end), rows, GapReason(reason)))
+        with suppress(sqlite3.Error, TypeError):
+            sql = "SELECT value FROM meta WHERE key = 'written_until'"
+            [until] = db.execute(sql).fetchone()
+    if type(until) is not int or not 0 < until < U32:
+        parts = (path, path.with_name(path.name + "-wal"))
+        until = int(max(part.stat().st_mtime for part in parts if part.exists()))
+    return gaps, until
 
 
 def set_aside(path: Path) -> Path:

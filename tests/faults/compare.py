@@ -97,7 +97,11 @@ def _compare_lost(
     window_s: int,
     differences: Differences,
 ) -> None:
-    """What is not there, the agents must have told; and what they told must not be there."""
+    """What is not there, the agents must have told; and what they told must not be there.
+
+    A window of which no GPU of the host is in the books must be told whole. Otherwise a later agent
+    began within it, and what must be told is the time that was observed before.
+    """
     gaps = list(_rows(client, _GAPS, host))
     given_up = Told([gap for gap in gaps if gap["rows"]])
     stopped = Told([gap for gap in gaps if not gap["rows"]])
@@ -105,12 +109,16 @@ def _compare_lost(
     for gpu, start in books.must.keys() - seen:
         if not given_up.covers(start, start + window_s):
             differences.add("missing", f"{host} GPU {gpu} at {start}")
-    for gpu, start in (books.may.keys() - seen) | books.unkept:
+    there = {start for _, start in seen}
+    for (gpu, start), lost in (books.may | books.unkept).items():
+        if (gpu, start) in seen:
+            continue
         differences.compared["windows lost and told"] += 1
-        if not (
-            stopped.covers(start, start + window_s) or given_up.covers(start, start + window_s)
-        ):
-            differences.add("untold", f"{host} GPU {gpu} at {start}")
+        end = start + window_s
+        if start in there:
+            end = min(end, int(lost.until))
+        if not (stopped.covers(start, end) or given_up.covers(start, end)):
+            differences.add("untold", f"{host} GPU {gpu} from {start} to {end}")
     for gpu, start in books.must.keys() & seen:
         if stopped.covers(start, start + window_s):
             differences.add("wrong", f"{host} GPU {gpu} at {start} is there, and told to be lost")
@@ -131,7 +139,9 @@ class Told:
                 self._spans.append([gap["start"], gap["end"]])
 
     def covers(self, start: int, end: int) -> bool:
-        """Whether all of this time was told."""
+        """Whether all of this time was told; of none it was."""
+        if end <= start:
+            return True
         at = bisect_right(self._spans, start, key=itemgetter(0)) - 1
         return at >= 0 and end <= self._spans[at][1]
 

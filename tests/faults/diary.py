@@ -82,13 +82,20 @@ def lives(directory: Path) -> list[Life]:
     """All lives of one host, in their order."""
     found = []
     for path in sorted(directory.glob("*.notes")):
-        life = Life(int(path.stem))
-        for note in _notes(path):
-            _tell(life, note)
+        life = noted_life(directory, int(path.stem))
         for gpu, at in _records(path.with_suffix(".reads")):
             life.reads.setdefault(gpu, []).append(at)
         found.append(life)
     return found
+
+
+def noted_life(directory: Path, number: int) -> Life:
+    """A life by its notes alone, without its readings."""
+    life = Life(number)
+    path = directory / f"{number:04}.notes"
+    for note in _notes(path) if path.exists() else ():
+        _tell(life, note)
+    return life
 
 
 def last_note(directory: Path, life: int) -> dict[str, Any]:

@@ -35,8 +35,12 @@ class TrueProcess:
 
 @dataclass(slots=True)
 class TrueWindow:
-    """What one GPU did in one window, as far as it was observed, in milliseconds."""
+    """What one GPU did in one window, as far as it was observed, in milliseconds.
 
+    `until`: up to when that was, seconds since the epoch.
+    """
+
+    until: float = 0.0
     observed: float = 0.0
     held: float = 0.0
     busy: float = 0.0
@@ -77,7 +81,7 @@ class Expected:
 
     must: dict[Key, TrueWindow] = field(default_factory=dict)
     may: dict[Key, TrueWindow] = field(default_factory=dict)
-    unkept: set[Key] = field(default_factory=set)
+    unkept: dict[Key, TrueWindow] = field(default_factory=dict)
     health: set[int] = field(default_factory=set)
     rows_dropped: int = 0
     faults: list[str] = field(default_factory=list)
@@ -100,7 +104,8 @@ def expected(course: Course, lives: list[Life], window_s: int) -> Expected:
         _check_resume(books, life, max((b.until for b in kept), default=0), window_s)
         kept += life.appends.values()
         books.rows_dropped += life.rows_dropped
-    books.unkept -= books.must.keys() | books.may.keys()
+    for key in books.must.keys() | books.may.keys():
+        books.unkept.pop(key, None)
     return books
 
 
@@ -137,6 +142,7 @@ def _integrate(
     gets its part. One that went is no longer listed: it was present up to the reading before.
     """
     (begin, end), (last, at) = piece, reading
+    window.until = end
     window.observed += (end - begin) * 1000
     there = [job for job in jobs if job.runs(at)]
     edges = sorted({begin, end, *(job.start for job in there if begin < job.start < end)})
@@ -193,7 +199,7 @@ def _check_tail(books: Expected, life: Life, true: dict[Key, TrueWindow]) -> Non
         newest[gpu] = max(newest.get(gpu, 0), start)
     tails: Counter[int] = Counter()
     for gpu, start in true.keys() - kept:
-        books.unkept.add((gpu, start))
+        books.unkept[gpu, start] = true[gpu, start]
         tails[gpu] += 1
         if start < newest.get(gpu, 0):
             books.faults.append(f"life {life.number}: GPU {gpu} at {start} was never kept")

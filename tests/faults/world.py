@@ -17,7 +17,7 @@ from gpuledger_collector.store.client import StoreConfig, connect
 from gpuledger_collector.store.migrate import migrate
 from tests.faults.agent import SPOOL_UNUSABLE
 from tests.faults.devices import WallClock
-from tests.faults.diary import last_note
+from tests.faults.diary import last_note, noted_life
 from tests.faults.processes import Managed, Store
 from tests.faults.proxy import HOST, Network, Proxy
 from tests.small_disk import SmallDisk, mounted_disk
@@ -63,6 +63,12 @@ class Host:
         command += ["--host", self.name, "--gpus", str(self.gpus), "--life", str(self.lives)]
         self.lives += 1
         return command + [word for line in self.lines for word in ("--collector", line.address)]
+
+    @property
+    def measures(self) -> bool:
+        """Whether the agent that runs has kept windows of GPUs: so it told what was lost before."""
+        appends = noted_life(self.diary, self.lives - 1).appends.values()
+        return not self.agent.ended and any(a.safe and a.windows for a in appends)
 
     @property
     def drained(self) -> bool:
@@ -192,8 +198,14 @@ class World:
             host.wall.catch_up()
 
     def drain(self) -> None:
-        """End all agents, then let others without GPUs send what is left. Raises TimeoutError."""
+        """Let all agents measure, end them, then let others without GPUs send what is left.
+
+        Raises TimeoutError.
+        """
         agents = [host.agent for host in self.hosts]
+        self.wait(
+            lambda: all(host.measures for host in self.hosts), DRAIN_S, "every agent to measure"
+        )
         self._end(agents)
         for host in self.hosts:
             host.gpus = 0
