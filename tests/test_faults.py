@@ -21,7 +21,7 @@ from tests.faults.world import World
 pytestmark = pytest.mark.timeout(300)
 """The first of them waits for the whole run, which takes half a minute on an idle machine."""
 
-SETTINGS = Settings(seed=20261124, faults=22, hosts=2, gpus=8, pause_s=0.8)
+SETTINGS = Settings(seed=20261124, faults=22, hosts=2, gpus=16, pause_s=0.5)
 
 ONE = "(host, gpu, ts) = (SELECT host, gpu, min(ts) FROM gpu_usage WHERE observed_ms = 3000"
 ONE += " AND sm_busy_ms > 0 GROUP BY host, gpu ORDER BY host, gpu LIMIT 1)"

@@ -178,7 +178,8 @@ def _store_hole(world: World, fault: Fault) -> End:
 
 def _commit_unanswered(world: World, fault: Fault) -> End:
     """The next inserts are committed, and the connection drops before the answer."""
-    _collector(world, fault).line.weather.swallow += fault.dice.randint(1, 4)
+    for collector in world.collectors:
+        collector.line.weather.swallow += fault.dice.randint(1, 2)
     return None
 
 
@@ -259,7 +260,7 @@ KINDS: dict[str, Kind] = {
     "store line cut": Kind(Target.COLLECTOR, 4, (0.0, 0.0), _store_cut),
     "store line slow": Kind(Target.COLLECTOR, 2, (1.0, 5.0), _store_slow),
     "store line dead": Kind(Target.COLLECTOR, 2, (0.5, 4.0), _store_hole),
-    "commit unanswered": Kind(Target.COLLECTOR, 6, (0.0, 0.0), _commit_unanswered),
+    "commit unanswered": Kind(Target.STORE, 6, (0.0, 0.0), _commit_unanswered),
     "disk read-only": Kind(Target.HOST, 2, (2.0, 8.0), _disk_read_only),
     "disk full": Kind(Target.HOST, 4, (2.0, 8.0), _disk_full),
     "clock set": Kind(Target.HOST, 3, (0.0, 0.0), _clock_set),
