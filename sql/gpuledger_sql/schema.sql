@@ -380,34 +380,76 @@ CREATE VIEW endpoint_traffic
     `window_s` UInt16 COMMENT 'Length of the window, seconds',
     `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
     `host` LowCardinality(String) COMMENT 'Host that reported the row',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs of the host belong to',
     `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
     `model` LowCardinality(String) COMMENT 'Owner: model',
     `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case',
     `pool` LowCardinality(String) COMMENT 'Pool that the workload says it belongs to',
+    `workload_kind` LowCardinality(String) COMMENT 'process, container, pod, slurm_job or unit',
     `workload` LowCardinality(String) COMMENT 'Name of the workload, unique on its host',
-    `requests` UInt64 COMMENT 'Requests answered',
-    `errors` UInt64 COMMENT 'Requests that failed',
-    `latency_histogram` Map(UInt32, UInt64) COMMENT 'Upper edge of a bucket, milliseconds -> requests in it; not cumulative',
-    `prompt_tokens` UInt64 COMMENT 'Tokens read',
-    `generated_tokens` UInt64 COMMENT 'Tokens generated'
+    `owner_source` LowCardinality(String) COMMENT 'Resolver that named the owner, empty if none could',
+    `server` LowCardinality(String) COMMENT 'Where the server was read, unique on its host',
+    `server_kind` LowCardinality(String) COMMENT 'Kind of inference server: vllm, triton, ...',
+    `served_model` LowCardinality(String) COMMENT 'Model as the server names it, empty if it does not',
+    `observed_ms` UInt32 COMMENT 'Part of the window that the figures cover, milliseconds',
+    `requests` Nullable(UInt64) COMMENT 'Requests that ended, well or not; NULL: not offered',
+    `errors` Nullable(UInt64) COMMENT 'Requests that failed; they are among those that ended; NULL: not offered',
+    `prompt_tokens` Nullable(UInt64) COMMENT 'Tokens read; NULL: not offered',
+    `generated_tokens` Nullable(UInt64) COMMENT 'Tokens generated; NULL: not offered',
+    `running_ms` Nullable(UInt64) COMMENT 'Requests in work x time; by observed_ms their mean number, milliseconds; NULL: not offered',
+    `running_max` Nullable(UInt32) COMMENT 'Requests in work at a time, at most; NULL: not offered',
+    `waiting_ms` Nullable(UInt64) COMMENT 'Requests that waited x time; by observed_ms their mean number, milliseconds; NULL: not offered',
+    `waiting_max` Nullable(UInt32) COMMENT 'Requests that waited at a time, at most; NULL: not offered',
+    `kv_cache_pct_mean` Nullable(UInt8) COMMENT 'KV cache in use, mean, percent; NULL: not offered',
+    `kv_cache_pct_max` Nullable(UInt8) COMMENT 'KV cache in use, highest, percent; NULL: not offered',
+    `latency_ms` UInt64 COMMENT 'Sum of all latencies, milliseconds',
+    `ttft_ms` UInt64 COMMENT 'Sum of all times to first token, milliseconds',
+    `latency_buckets` Array(Tuple(
+        above_us UInt64,
+        upto_us UInt64)) COMMENT 'Histogram of latency, from the arrival of a request to the end of its answer: the buckets that are not empty, each from above its lower edge to its upper edge, microseconds; 18446744073709551615: no limit',
+    `latency_counts` Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative; empty: not offered, or none',
+    `ttft_buckets` Array(Tuple(
+        above_us UInt64,
+        upto_us UInt64)) COMMENT 'Histogram of time to first token: the buckets that are not empty, each from above its lower edge to its upper edge, microseconds; 18446744073709551615: no limit',
+    `ttft_counts` Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative; empty: not offered, or none'
 )
 DEFINER = default SQL SECURITY DEFINER
-COMMENT 'One row per window and endpoint of a host.'
+COMMENT 'One row per window, inference server and model that it serves. Figures of the window, not since the server started.'
 AS SELECT
     ts,
     window_s,
     cluster,
     host,
+    host_pool,
     team,
     model,
     endpoint,
+    use_case,
     pool,
+    workload_kind,
     workload,
-    requests,
-    errors,
-    latency_histogram,
-    prompt_tokens,
-    generated_tokens
+    owner_source,
+    server,
+    server_kind,
+    served_model,
+    observed_ms,
+    if(bitAnd(raw.offered, 1) = 0, NULL, raw.requests) AS requests,
+    if(bitAnd(raw.offered, 2) = 0, NULL, raw.errors) AS errors,
+    if(bitAnd(raw.offered, 4) = 0, NULL, raw.prompt_tokens) AS prompt_tokens,
+    if(bitAnd(raw.offered, 8) = 0, NULL, raw.generated_tokens) AS generated_tokens,
+    if(bitAnd(raw.offered, 16) = 0, NULL, raw.running_ms) AS running_ms,
+    if(bitAnd(raw.offered, 16) = 0, NULL, raw.running_max) AS running_max,
+    if(bitAnd(raw.offered, 32) = 0, NULL, raw.waiting_ms) AS waiting_ms,
+    if(bitAnd(raw.offered, 32) = 0, NULL, raw.waiting_max) AS waiting_max,
+    if(bitAnd(raw.offered, 64) = 0, NULL, raw.kv_cache_pct_mean) AS kv_cache_pct_mean,
+    if(bitAnd(raw.offered, 64) = 0, NULL, raw.kv_cache_pct_max) AS kv_cache_pct_max,
+    latency_ms,
+    ttft_ms,
+    latency_buckets,
+    latency_counts,
+    ttft_buckets,
+    ttft_counts
 FROM endpoint_traffic_raw AS raw
 FINAL;
 
@@ -417,24 +459,48 @@ CREATE TABLE endpoint_traffic_raw
     `window_s` UInt16 COMMENT 'Length of the window, seconds' CODEC(ZSTD(1)),
     `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
     `host` LowCardinality(String) COMMENT 'Host that reported the row',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs of the host belong to',
     `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
     `model` LowCardinality(String) COMMENT 'Owner: model',
     `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case',
     `pool` LowCardinality(String) COMMENT 'Pool that the workload says it belongs to',
+    `workload_kind` LowCardinality(String) COMMENT 'process, container, pod, slurm_job or unit',
     `workload` LowCardinality(String) COMMENT 'Name of the workload, unique on its host',
-    `requests` UInt64 COMMENT 'Requests answered' CODEC(T64, ZSTD(1)),
-    `errors` UInt64 COMMENT 'Requests that failed' CODEC(T64, ZSTD(1)),
-    `latency_histogram` Map(UInt32, UInt64) COMMENT 'Upper edge of a bucket, milliseconds -> requests in it; not cumulative' CODEC(ZSTD(1)),
+    `owner_source` LowCardinality(String) COMMENT 'Resolver that named the owner, empty if none could',
+    `server` LowCardinality(String) COMMENT 'Where the server was read, unique on its host',
+    `server_kind` LowCardinality(String) COMMENT 'Kind of inference server: vllm, triton, ...',
+    `served_model` LowCardinality(String) COMMENT 'Model as the server names it, empty if it does not',
+    `observed_ms` UInt32 COMMENT 'Part of the window that the figures cover, milliseconds' CODEC(T64, ZSTD(1)),
+    `requests` UInt64 COMMENT 'Requests that ended, well or not' CODEC(T64, ZSTD(1)),
+    `errors` UInt64 COMMENT 'Requests that failed; they are among those that ended' CODEC(T64, ZSTD(1)),
     `prompt_tokens` UInt64 COMMENT 'Tokens read' CODEC(T64, ZSTD(1)),
-    `generated_tokens` UInt64 COMMENT 'Tokens generated' CODEC(T64, ZSTD(1))
+    `generated_tokens` UInt64 COMMENT 'Tokens generated' CODEC(T64, ZSTD(1)),
+    `running_ms` UInt64 COMMENT 'Requests in work x time; by observed_ms their mean number, milliseconds' CODEC(T64, ZSTD(1)),
+    `running_max` UInt32 COMMENT 'Requests in work at a time, at most' CODEC(T64, ZSTD(1)),
+    `waiting_ms` UInt64 COMMENT 'Requests that waited x time; by observed_ms their mean number, milliseconds' CODEC(T64, ZSTD(1)),
+    `waiting_max` UInt32 COMMENT 'Requests that waited at a time, at most' CODEC(T64, ZSTD(1)),
+    `kv_cache_pct_mean` UInt8 COMMENT 'KV cache in use, mean, percent' CODEC(ZSTD(1)),
+    `kv_cache_pct_max` UInt8 COMMENT 'KV cache in use, highest, percent' CODEC(ZSTD(1)),
+    `latency_ms` UInt64 COMMENT 'Sum of all latencies, milliseconds' CODEC(T64, ZSTD(1)),
+    `ttft_ms` UInt64 COMMENT 'Sum of all times to first token, milliseconds' CODEC(T64, ZSTD(1)),
+    `latency_buckets` Array(Tuple(
+        above_us UInt64,
+        upto_us UInt64)) COMMENT 'Histogram of latency, from the arrival of a request to the end of its answer: the buckets that are not empty, each from above its lower edge to its upper edge, microseconds; 18446744073709551615: no limit' CODEC(ZSTD(1)),
+    `latency_counts` Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative; empty: not offered, or none' CODEC(ZSTD(1)),
+    `ttft_buckets` Array(Tuple(
+        above_us UInt64,
+        upto_us UInt64)) COMMENT 'Histogram of time to first token: the buckets that are not empty, each from above its lower edge to its upper edge, microseconds; 18446744073709551615: no limit' CODEC(ZSTD(1)),
+    `ttft_counts` Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative; empty: not offered, or none' CODEC(ZSTD(1)),
+    `offered` UInt16 COMMENT 'Which figures the server offers: 1 requests, 2 errors, 4 prompt tokens, 8 generated tokens, 16 running, 32 waiting, 64 KV cache; others are 0 and mean nothing' CODEC(ZSTD(1))
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toDate(ts)
 PRIMARY KEY (pool, toStartOfHour(ts), host)
-ORDER BY (pool, toStartOfHour(ts), host, endpoint, workload, ts, cluster)
+ORDER BY (pool, toStartOfHour(ts), host, endpoint, workload, server, served_model, ts, cluster)
 TTL toStartOfDay(ts) + toIntervalHour(337)
 SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
-COMMENT 'Raw traffic windows per endpoint, before deduplication. Read endpoint_traffic instead.';
+COMMENT 'Raw traffic windows of inference servers, before deduplication. Read endpoint_traffic instead.';
 
 CREATE TABLE finding_acks
 (

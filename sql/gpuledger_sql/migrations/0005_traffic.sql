@@ -1,0 +1,47 @@
+-- What inference servers serve: windows, hours and days. As for the GPUs, see 0001_telemetry.sql,
+-- 0003_rollups.sql and 0004_days.sql.
+
+CREATE TABLE IF NOT EXISTS endpoint_traffic_raw
+(
+    ts DateTime('UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'Start of the window',
+    window_s UInt16 CODEC(ZSTD(1)) COMMENT 'Length of the window, seconds',
+    cluster LowCardinality(String) COMMENT 'Cluster of the host',
+    host LowCardinality(String) COMMENT 'Host that reported the row',
+    host_pool LowCardinality(String) COMMENT 'Pool that the GPUs of the host belong to',
+    team LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    model LowCardinality(String) COMMENT 'Owner: model',
+    endpoint LowCardinality(String) COMMENT 'Owner: endpoint',
+    use_case LowCardinality(String) COMMENT 'Owner: use case',
+    pool LowCardinality(String) COMMENT 'Pool that the workload says it belongs to',
+    workload_kind LowCardinality(String) COMMENT 'process, container, pod, slurm_job or unit',
+    workload LowCardinality(String) COMMENT 'Name of the workload, unique on its host',
+    owner_source LowCardinality(String) COMMENT 'Resolver that named the owner, empty if none could',
+    server LowCardinality(String) COMMENT 'Where the server was read, unique on its host',
+    server_kind LowCardinality(String) COMMENT 'Kind of inference server: vllm, triton, ...',
+    served_model LowCardinality(String) COMMENT 'Model as the server names it, empty if it does not',
+    observed_ms UInt32 CODEC(T64, ZSTD(1)) COMMENT 'Part of the window that the figures cover, milliseconds',
+    requests UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Requests that ended, well or not',
+    errors UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Requests that failed; they are among those that ended',
+    prompt_tokens UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens read',
+    generated_tokens UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens generated',
+    running_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Requests in work x time; by observed_ms their mean number, milliseconds',
+    running_max UInt32 CODEC(T64, ZSTD(1)) COMMENT 'Requests in work at a time, at most',
+    waiting_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Requests that waited x time; by observed_ms their mean number, milliseconds',
+    waiting_max UInt32 CODEC(T64, ZSTD(1)) COMMENT 'Requests that waited at a time, at most',
+    kv_cache_pct_mean UInt8 CODEC(ZSTD(1)) COMMENT 'KV cache in use, mean, percent',
+    kv_cache_pct_max UInt8 CODEC(ZSTD(1)) COMMENT 'KV cache in use, highest, percent',
+    latency_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of all latencies, milliseconds',
+    ttft_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of all times to first token, milliseconds',
+    latency_buckets Array(Tuple(above_us UInt64, upto_us UInt64)) CODEC(ZSTD(1)) COMMENT 'Histogram of latency, from the arrival of a request to the end of its answer: the buckets that are not empty, each from above its lower edge to its upper edge, microseconds; 18446744073709551615: no limit',
+    latency_counts Array(UInt64) CODEC(ZSTD(1)) COMMENT 'Requests in each of these buckets, not cumulative; empty: not offered, or none',
+    ttft_buckets Array(Tuple(above_us UInt64, upto_us UInt64)) CODEC(ZSTD(1)) COMMENT 'Histogram of time to first token: the buckets that are not empty, each from above its lower edge to its upper edge, microseconds; 18446744073709551615: no limit',
+    ttft_counts Array(UInt64) CODEC(ZSTD(1)) COMMENT 'Requests in each of these buckets, not cumulative; empty: not offered, or none',
+    offered UInt16 CODEC(ZSTD(1)) COMMENT 'Which figures the server offers: 1 requests, 2 errors, 4 prompt tokens, 8 generated tokens, 16 running, 32 waiting, 64 KV cache; others are 0 and mean nothing'
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toDate(ts)
+PRIMARY KEY (pool, toStartOfHour(ts), host)
+ORDER BY (pool, toStartOfHour(ts), host, endpoint, workload, server, served_model, ts, cluster)
+TTL toStartOfDay(ts) + INTERVAL 337 HOUR
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
+COMMENT 'Raw traffic windows of inference servers, before deduplication. Read endpoint_traffic instead.';
