@@ -19,7 +19,10 @@ from gpuledger_collector.rollup_sql import KEEP_S, SETTINGS, SWEPT_AT_ONCE, sql
 
 log = logging.getLogger(__name__)
 
-TABLES = ("usage_hourly_versions", "capacity_hourly_versions", "workload_hourly_versions")
+TABLES = (
+    *("usage_hourly_versions", "capacity_hourly_versions", "workload_hourly_versions"),
+    "traffic_hourly_versions",
+)
 
 PAUSE_S = 5.0
 """Between looking for touched hours."""
@@ -123,7 +126,7 @@ class Rollup:
             version = counting
             log.warning("event=rollup_kept hour=%r late rows came after raw ones expired", due.hour)
         else:
-            for name in ("capacity", "usage", "workload"):
+            for name in ("capacity", "usage", "workload", "traffic"):
                 self._execute(name, hour=due.hour, computed_at=version)
         self._execute("commit", hour=due.hour, computed_at=version, rolled_at=started)
 

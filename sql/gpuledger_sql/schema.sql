@@ -502,6 +502,16 @@ TTL toStartOfDay(ts) + toIntervalHour(337)
 SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
 COMMENT 'Raw traffic windows of inference servers, before deduplication. Read endpoint_traffic instead.';
 
+CREATE MATERIALIZED VIEW endpoint_traffic_touch TO touched_hours
+(
+    `hour` DateTime('UTC'),
+    `touched_at` DateTime64(6, 'UTC')
+)
+AS SELECT DISTINCT
+    toStartOfHour(ts) AS hour,
+    now64(6, 'UTC') AS touched_at
+FROM endpoint_traffic_raw;
+
 CREATE TABLE finding_acks
 (
     `id` String COMMENT 'Finding',
@@ -2541,6 +2551,306 @@ ORDER BY hour
 TTL toStartOfDay(hour) + toIntervalHour(9673)
 SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
 COMMENT 'Hours to roll up again: see rolled_hours.';
+
+CREATE VIEW traffic_daily
+(
+    `day` Date COMMENT 'Day, UTC',
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the hosts',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs of the hosts belong to',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    `model` LowCardinality(String) COMMENT 'Owner: model',
+    `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case',
+    `servers_max` UInt32 COMMENT 'Inference servers that were heard in an hour, at most, each of its models counted',
+    `observed_ms` UInt64 COMMENT 'Time in which a server was observed, milliseconds',
+    `requests` UInt64 COMMENT 'Requests that ended, well or not',
+    `errors` UInt64 COMMENT 'Requests that failed; they are among those that ended',
+    `prompt_tokens` UInt64 COMMENT 'Tokens read',
+    `generated_tokens` UInt64 COMMENT 'Tokens generated',
+    `running_ms` UInt64 COMMENT 'Requests in work x time, milliseconds',
+    `running_known_ms` UInt64 COMMENT 'Time of servers that tell how many are in work; with running_ms their mean number on a server, milliseconds',
+    `running_max` UInt32 COMMENT 'Requests in work at a time on a server, at most',
+    `waiting_ms` UInt64 COMMENT 'Requests that waited x time, milliseconds',
+    `waiting_known_ms` UInt64 COMMENT 'Time of servers that tell how many wait, milliseconds',
+    `waiting_max` UInt32 COMMENT 'Requests that waited at a time on a server, at most',
+    `kv_cache_pct_ms` UInt64 COMMENT 'KV cache in use x time, percent x milliseconds',
+    `kv_cache_known_ms` UInt64 COMMENT 'Time of servers that tell it; with kv_cache_pct_ms their mean use of it, milliseconds',
+    `kv_cache_pct_max` UInt8 COMMENT 'KV cache in use on a server, highest, percent',
+    `latency_ms` UInt64 COMMENT 'Sum of all latencies, milliseconds',
+    `ttft_ms` UInt64 COMMENT 'Sum of all times to first token, milliseconds',
+    `latency_buckets` Array(Tuple(
+        above_us UInt64,
+        upto_us UInt64)) COMMENT 'Histogram of latency, from the arrival of a request to the end of its answer: the buckets that are not empty, each from above its lower edge to its upper edge, microseconds; 18446744073709551615: no limit',
+    `latency_counts` Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative',
+    `ttft_buckets` Array(Tuple(
+        above_us UInt64,
+        upto_us UInt64)) COMMENT 'Histogram of time to first token: likewise, microseconds',
+    `ttft_counts` Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative',
+    `offered` UInt16 COMMENT 'Which figures any of the servers offers: 1 requests, 2 errors, 4 prompt tokens, 8 generated tokens, 16 running, 32 waiting, 64 KV cache; others are 0 and mean nothing'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'What inference servers served, by day and owner. See docs/traffic.md.'
+AS SELECT
+    toDate(t.hour) AS day,
+    cluster,
+    host_pool,
+    pool,
+    team,
+    model,
+    endpoint,
+    use_case,
+    max(t.servers) AS servers_max,
+    sum(arraySum(t.observed_ms_by_minute)) AS observed_ms,
+    sum(t.requests) AS requests,
+    sum(t.errors) AS errors,
+    sum(t.prompt_tokens) AS prompt_tokens,
+    sum(t.generated_tokens) AS generated_tokens,
+    sum(t.running_ms) AS running_ms,
+    sum(t.running_known_ms) AS running_known_ms,
+    max(t.running_max) AS running_max,
+    sum(t.waiting_ms) AS waiting_ms,
+    sum(t.waiting_known_ms) AS waiting_known_ms,
+    max(t.waiting_max) AS waiting_max,
+    sum(t.kv_cache_pct_ms) AS kv_cache_pct_ms,
+    sum(t.kv_cache_known_ms) AS kv_cache_known_ms,
+    max(t.kv_cache_pct_max) AS kv_cache_pct_max,
+    sum(t.latency_ms) AS latency_ms,
+    sum(t.ttft_ms) AS ttft_ms,
+    (sumMap(t.latency_buckets, t.latency_counts)).1 AS latency_buckets,
+    (sumMap(t.latency_buckets, t.latency_counts)).2 AS latency_counts,
+    (sumMap(t.ttft_buckets, t.ttft_counts)).1 AS ttft_buckets,
+    (sumMap(t.ttft_buckets, t.ttft_counts)).2 AS ttft_counts,
+    groupBitOr(t.offered) AS offered
+FROM traffic_hourly AS t
+GROUP BY
+    day,
+    cluster,
+    host_pool,
+    pool,
+    team,
+    model,
+    endpoint,
+    use_case
+UNION ALL
+SELECT
+    day,
+    cluster,
+    host_pool,
+    pool,
+    team,
+    model,
+    endpoint,
+    use_case,
+    servers_max,
+    observed_ms,
+    requests,
+    errors,
+    prompt_tokens,
+    generated_tokens,
+    running_ms,
+    running_known_ms,
+    running_max,
+    waiting_ms,
+    waiting_known_ms,
+    waiting_max,
+    kv_cache_pct_ms,
+    kv_cache_known_ms,
+    kv_cache_pct_max,
+    latency_ms,
+    ttft_ms,
+    latency_buckets,
+    latency_counts,
+    ttft_buckets,
+    ttft_counts,
+    offered
+FROM traffic_daily_versions
+FINAL
+WHERE (day < (
+    SELECT toDate(hourly_from)
+    FROM kept_from
+)) AND ((day, computed_at) IN (
+    SELECT
+        day,
+        max(computed_at)
+    FROM rolled_days
+    GROUP BY day
+));
+
+CREATE TABLE traffic_daily_versions
+(
+    `day` Date COMMENT 'Day, UTC' CODEC(DoubleDelta, ZSTD(1)),
+    `computed_at` DateTime64(6, 'UTC') COMMENT 'Version of the day' CODEC(DoubleDelta, ZSTD(1)),
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the hosts',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs of the hosts belong to',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    `model` LowCardinality(String) COMMENT 'Owner: model',
+    `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case',
+    `servers_max` UInt32 COMMENT 'Inference servers that were heard in an hour, at most, each of its models counted' CODEC(T64, ZSTD(1)),
+    `observed_ms` UInt64 COMMENT 'Time in which a server was observed, milliseconds' CODEC(T64, ZSTD(1)),
+    `requests` UInt64 COMMENT 'Requests that ended, well or not' CODEC(T64, ZSTD(1)),
+    `errors` UInt64 COMMENT 'Requests that failed; they are among those that ended' CODEC(T64, ZSTD(1)),
+    `prompt_tokens` UInt64 COMMENT 'Tokens read' CODEC(T64, ZSTD(1)),
+    `generated_tokens` UInt64 COMMENT 'Tokens generated' CODEC(T64, ZSTD(1)),
+    `running_ms` UInt64 COMMENT 'Requests in work x time, milliseconds' CODEC(T64, ZSTD(1)),
+    `running_known_ms` UInt64 COMMENT 'Time of servers that tell how many are in work; with running_ms their mean number on a server, milliseconds' CODEC(T64, ZSTD(1)),
+    `running_max` UInt32 COMMENT 'Requests in work at a time on a server, at most' CODEC(T64, ZSTD(1)),
+    `waiting_ms` UInt64 COMMENT 'Requests that waited x time, milliseconds' CODEC(T64, ZSTD(1)),
+    `waiting_known_ms` UInt64 COMMENT 'Time of servers that tell how many wait, milliseconds' CODEC(T64, ZSTD(1)),
+    `waiting_max` UInt32 COMMENT 'Requests that waited at a time on a server, at most' CODEC(T64, ZSTD(1)),
+    `kv_cache_pct_ms` UInt64 COMMENT 'KV cache in use x time, percent x milliseconds' CODEC(T64, ZSTD(1)),
+    `kv_cache_known_ms` UInt64 COMMENT 'Time of servers that tell it; with kv_cache_pct_ms their mean use of it, milliseconds' CODEC(T64, ZSTD(1)),
+    `kv_cache_pct_max` UInt8 COMMENT 'KV cache in use on a server, highest, percent' CODEC(ZSTD(1)),
+    `latency_ms` UInt64 COMMENT 'Sum of all latencies, milliseconds' CODEC(T64, ZSTD(1)),
+    `ttft_ms` UInt64 COMMENT 'Sum of all times to first token, milliseconds' CODEC(T64, ZSTD(1)),
+    `latency_buckets` Array(Tuple(
+        above_us UInt64,
+        upto_us UInt64)) COMMENT 'Histogram of latency, from the arrival of a request to the end of its answer: the buckets that are not empty, each from above its lower edge to its upper edge, microseconds; 18446744073709551615: no limit' CODEC(ZSTD(1)),
+    `latency_counts` Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative' CODEC(ZSTD(1)),
+    `ttft_buckets` Array(Tuple(
+        above_us UInt64,
+        upto_us UInt64)) COMMENT 'Histogram of time to first token: likewise, microseconds' CODEC(ZSTD(1)),
+    `ttft_counts` Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative' CODEC(ZSTD(1)),
+    `offered` UInt16 COMMENT 'Which figures any of the servers offers: 1 requests, 2 errors, 4 prompt tokens, 8 generated tokens, 16 running, 32 waiting, 64 KV cache; others are 0 and mean nothing' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(day)
+ORDER BY (day, computed_at, pool, team, model, endpoint, use_case, cluster, host_pool)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
+COMMENT 'What inference servers served, by day and owner, all versions. Read traffic_daily instead.';
+
+CREATE VIEW traffic_hourly
+(
+    `hour` DateTime('UTC') COMMENT 'Start of the hour',
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the hosts',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs of the hosts belong to',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    `model` LowCardinality(String) COMMENT 'Owner: model',
+    `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case',
+    `servers` UInt32 COMMENT 'Inference servers that were heard, each of its models counted',
+    `observed_ms_by_minute` Array(UInt64) COMMENT '60 values, one a minute: the part of it in which a server was observed, milliseconds',
+    `requests_by_minute` Array(UInt64) COMMENT '60 values, one a minute: requests that ended in it',
+    `requests` UInt64 COMMENT 'Requests that ended, well or not',
+    `errors` UInt64 COMMENT 'Requests that failed; they are among those that ended',
+    `prompt_tokens` UInt64 COMMENT 'Tokens read',
+    `generated_tokens` UInt64 COMMENT 'Tokens generated',
+    `running_ms` UInt64 COMMENT 'Requests in work x time, milliseconds',
+    `running_known_ms` UInt64 COMMENT 'Time of servers that tell how many are in work; with running_ms their mean number on a server, milliseconds',
+    `running_max` UInt32 COMMENT 'Requests in work at a time on a server, at most',
+    `waiting_ms` UInt64 COMMENT 'Requests that waited x time, milliseconds',
+    `waiting_known_ms` UInt64 COMMENT 'Time of servers that tell how many wait, milliseconds',
+    `waiting_max` UInt32 COMMENT 'Requests that waited at a time on a server, at most',
+    `kv_cache_pct_ms` UInt64 COMMENT 'KV cache in use x time, percent x milliseconds',
+    `kv_cache_known_ms` UInt64 COMMENT 'Time of servers that tell it; with kv_cache_pct_ms their mean use of it, milliseconds',
+    `kv_cache_pct_max` UInt8 COMMENT 'KV cache in use on a server, highest, percent',
+    `latency_ms` UInt64 COMMENT 'Sum of all latencies, milliseconds',
+    `ttft_ms` UInt64 COMMENT 'Sum of all times to first token, milliseconds',
+    `latency_buckets` Array(Tuple(
+        above_us UInt64,
+        upto_us UInt64)) COMMENT 'Histogram of latency, from the arrival of a request to the end of its answer: the buckets that are not empty, each from above its lower edge to its upper edge, microseconds; 18446744073709551615: no limit',
+    `latency_counts` Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative',
+    `ttft_buckets` Array(Tuple(
+        above_us UInt64,
+        upto_us UInt64)) COMMENT 'Histogram of time to first token: likewise, microseconds',
+    `ttft_counts` Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative',
+    `offered` UInt16 COMMENT 'Which figures any of the servers offers: 1 requests, 2 errors, 4 prompt tokens, 8 generated tokens, 16 running, 32 waiting, 64 KV cache; others are 0 and mean nothing'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'What inference servers served, by hour and owner. See docs/traffic.md.'
+AS SELECT
+    hour,
+    cluster,
+    host_pool,
+    pool,
+    team,
+    model,
+    endpoint,
+    use_case,
+    servers,
+    observed_ms_by_minute,
+    requests_by_minute,
+    requests,
+    errors,
+    prompt_tokens,
+    generated_tokens,
+    running_ms,
+    running_known_ms,
+    running_max,
+    waiting_ms,
+    waiting_known_ms,
+    waiting_max,
+    kv_cache_pct_ms,
+    kv_cache_known_ms,
+    kv_cache_pct_max,
+    latency_ms,
+    ttft_ms,
+    latency_buckets,
+    latency_counts,
+    ttft_buckets,
+    ttft_counts,
+    offered
+FROM traffic_hourly_versions
+FINAL
+WHERE (hour >= (
+    SELECT hourly_from
+    FROM kept_from
+)) AND ((hour, computed_at) IN (
+    SELECT
+        hour,
+        argMax(computed_at, rolled_at)
+    FROM rolled_hours
+    GROUP BY hour
+));
+
+CREATE TABLE traffic_hourly_versions
+(
+    `hour` DateTime('UTC') COMMENT 'Start of the hour' CODEC(DoubleDelta, ZSTD(1)),
+    `computed_at` DateTime64(6, 'UTC') COMMENT 'Version of the hour' CODEC(DoubleDelta, ZSTD(1)),
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the hosts',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs of the hosts belong to',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    `model` LowCardinality(String) COMMENT 'Owner: model',
+    `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case',
+    `servers` UInt32 COMMENT 'Inference servers that were heard, each of its models counted' CODEC(T64, ZSTD(1)),
+    `observed_ms_by_minute` Array(UInt64) COMMENT '60 values, one a minute: the part of it in which a server was observed, milliseconds' CODEC(T64, ZSTD(1)),
+    `requests_by_minute` Array(UInt64) COMMENT '60 values, one a minute: requests that ended in it' CODEC(T64, ZSTD(1)),
+    `requests` UInt64 COMMENT 'Requests that ended, well or not' CODEC(T64, ZSTD(1)),
+    `errors` UInt64 COMMENT 'Requests that failed; they are among those that ended' CODEC(T64, ZSTD(1)),
+    `prompt_tokens` UInt64 COMMENT 'Tokens read' CODEC(T64, ZSTD(1)),
+    `generated_tokens` UInt64 COMMENT 'Tokens generated' CODEC(T64, ZSTD(1)),
+    `running_ms` UInt64 COMMENT 'Requests in work x time, milliseconds' CODEC(T64, ZSTD(1)),
+    `running_known_ms` UInt64 COMMENT 'Time of servers that tell how many are in work; with running_ms their mean number on a server, milliseconds' CODEC(T64, ZSTD(1)),
+    `running_max` UInt32 COMMENT 'Requests in work at a time on a server, at most' CODEC(T64, ZSTD(1)),
+    `waiting_ms` UInt64 COMMENT 'Requests that waited x time, milliseconds' CODEC(T64, ZSTD(1)),
+    `waiting_known_ms` UInt64 COMMENT 'Time of servers that tell how many wait, milliseconds' CODEC(T64, ZSTD(1)),
+    `waiting_max` UInt32 COMMENT 'Requests that waited at a time on a server, at most' CODEC(T64, ZSTD(1)),
+    `kv_cache_pct_ms` UInt64 COMMENT 'KV cache in use x time, percent x milliseconds' CODEC(T64, ZSTD(1)),
+    `kv_cache_known_ms` UInt64 COMMENT 'Time of servers that tell it; with kv_cache_pct_ms their mean use of it, milliseconds' CODEC(T64, ZSTD(1)),
+    `kv_cache_pct_max` UInt8 COMMENT 'KV cache in use on a server, highest, percent' CODEC(ZSTD(1)),
+    `latency_ms` UInt64 COMMENT 'Sum of all latencies, milliseconds' CODEC(T64, ZSTD(1)),
+    `ttft_ms` UInt64 COMMENT 'Sum of all times to first token, milliseconds' CODEC(T64, ZSTD(1)),
+    `latency_buckets` Array(Tuple(
+        above_us UInt64,
+        upto_us UInt64)) COMMENT 'Histogram of latency, from the arrival of a request to the end of its answer: the buckets that are not empty, each from above its lower edge to its upper edge, microseconds; 18446744073709551615: no limit' CODEC(ZSTD(1)),
+    `latency_counts` Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative' CODEC(ZSTD(1)),
+    `ttft_buckets` Array(Tuple(
+        above_us UInt64,
+        upto_us UInt64)) COMMENT 'Histogram of time to first token: likewise, microseconds' CODEC(ZSTD(1)),
+    `ttft_counts` Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative' CODEC(ZSTD(1)),
+    `offered` UInt16 COMMENT 'Which figures any of the servers offers: 1 requests, 2 errors, 4 prompt tokens, 8 generated tokens, 16 running, 32 waiting, 64 KV cache; others are 0 and mean nothing' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(hour)
+ORDER BY (hour, computed_at, pool, team, model, endpoint, use_case, cluster, host_pool)
+TTL toStartOfDay(hour) + toIntervalHour(9673)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
+COMMENT 'What inference servers served, by hour and owner, all versions. Read traffic_hourly instead.';
 
 CREATE VIEW unattributed_usage
 (

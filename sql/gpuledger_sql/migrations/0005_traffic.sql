@@ -45,3 +45,89 @@ ORDER BY (pool, toStartOfHour(ts), host, endpoint, workload, server, served_mode
 TTL toStartOfDay(ts) + INTERVAL 337 HOUR
 SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
 COMMENT 'Raw traffic windows of inference servers, before deduplication. Read endpoint_traffic instead.';
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS endpoint_traffic_touch TO touched_hours AS
+SELECT DISTINCT toStartOfHour(ts) AS hour, now64(6, 'UTC') AS touched_at
+FROM endpoint_traffic_raw;
+
+CREATE TABLE IF NOT EXISTS traffic_hourly_versions
+(
+    hour DateTime('UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'Start of the hour',
+    computed_at DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'Version of the hour',
+    cluster LowCardinality(String) COMMENT 'Cluster of the hosts',
+    host_pool LowCardinality(String) COMMENT 'Pool that the GPUs of the hosts belong to',
+    pool LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    team LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    model LowCardinality(String) COMMENT 'Owner: model',
+    endpoint LowCardinality(String) COMMENT 'Owner: endpoint',
+    use_case LowCardinality(String) COMMENT 'Owner: use case',
+    servers UInt32 CODEC(T64, ZSTD(1)) COMMENT 'Inference servers that were heard, each of its models counted',
+    observed_ms_by_minute Array(UInt64) CODEC(T64, ZSTD(1)) COMMENT '60 values, one a minute: the part of it in which a server was observed, milliseconds',
+    requests_by_minute Array(UInt64) CODEC(T64, ZSTD(1)) COMMENT '60 values, one a minute: requests that ended in it',
+    requests UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Requests that ended, well or not',
+    errors UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Requests that failed; they are among those that ended',
+    prompt_tokens UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens read',
+    generated_tokens UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens generated',
+    running_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Requests in work x time, milliseconds',
+    running_known_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Time of servers that tell how many are in work; with running_ms their mean number on a server, milliseconds',
+    running_max UInt32 CODEC(T64, ZSTD(1)) COMMENT 'Requests in work at a time on a server, at most',
+    waiting_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Requests that waited x time, milliseconds',
+    waiting_known_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Time of servers that tell how many wait, milliseconds',
+    waiting_max UInt32 CODEC(T64, ZSTD(1)) COMMENT 'Requests that waited at a time on a server, at most',
+    kv_cache_pct_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'KV cache in use x time, percent x milliseconds',
+    kv_cache_known_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Time of servers that tell it; with kv_cache_pct_ms their mean use of it, milliseconds',
+    kv_cache_pct_max UInt8 CODEC(ZSTD(1)) COMMENT 'KV cache in use on a server, highest, percent',
+    latency_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of all latencies, milliseconds',
+    ttft_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of all times to first token, milliseconds',
+    latency_buckets Array(Tuple(above_us UInt64, upto_us UInt64)) CODEC(ZSTD(1)) COMMENT 'Histogram of latency, from the arrival of a request to the end of its answer: the buckets that are not empty, each from above its lower edge to its upper edge, microseconds; 18446744073709551615: no limit',
+    latency_counts Array(UInt64) CODEC(ZSTD(1)) COMMENT 'Requests in each of these buckets, not cumulative',
+    ttft_buckets Array(Tuple(above_us UInt64, upto_us UInt64)) CODEC(ZSTD(1)) COMMENT 'Histogram of time to first token: likewise, microseconds',
+    ttft_counts Array(UInt64) CODEC(ZSTD(1)) COMMENT 'Requests in each of these buckets, not cumulative',
+    offered UInt16 CODEC(ZSTD(1)) COMMENT 'Which figures any of the servers offers: 1 requests, 2 errors, 4 prompt tokens, 8 generated tokens, 16 running, 32 waiting, 64 KV cache; others are 0 and mean nothing'
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(hour)
+ORDER BY (hour, computed_at, pool, team, model, endpoint, use_case, cluster, host_pool)
+TTL toStartOfDay(hour) + INTERVAL 9673 HOUR
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
+COMMENT 'What inference servers served, by hour and owner, all versions. Read traffic_hourly instead.';
+
+CREATE TABLE IF NOT EXISTS traffic_daily_versions
+(
+    day Date CODEC(DoubleDelta, ZSTD(1)) COMMENT 'Day, UTC',
+    computed_at DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'Version of the day',
+    cluster LowCardinality(String) COMMENT 'Cluster of the hosts',
+    host_pool LowCardinality(String) COMMENT 'Pool that the GPUs of the hosts belong to',
+    pool LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    team LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    model LowCardinality(String) COMMENT 'Owner: model',
+    endpoint LowCardinality(String) COMMENT 'Owner: endpoint',
+    use_case LowCardinality(String) COMMENT 'Owner: use case',
+    servers_max UInt32 CODEC(T64, ZSTD(1)) COMMENT 'Inference servers that were heard in an hour, at most, each of its models counted',
+    observed_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Time in which a server was observed, milliseconds',
+    requests UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Requests that ended, well or not',
+    errors UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Requests that failed; they are among those that ended',
+    prompt_tokens UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens read',
+    generated_tokens UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens generated',
+    running_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Requests in work x time, milliseconds',
+    running_known_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Time of servers that tell how many are in work; with running_ms their mean number on a server, milliseconds',
+    running_max UInt32 CODEC(T64, ZSTD(1)) COMMENT 'Requests in work at a time on a server, at most',
+    waiting_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Requests that waited x time, milliseconds',
+    waiting_known_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Time of servers that tell how many wait, milliseconds',
+    waiting_max UInt32 CODEC(T64, ZSTD(1)) COMMENT 'Requests that waited at a time on a server, at most',
+    kv_cache_pct_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'KV cache in use x time, percent x milliseconds',
+    kv_cache_known_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Time of servers that tell it; with kv_cache_pct_ms their mean use of it, milliseconds',
+    kv_cache_pct_max UInt8 CODEC(ZSTD(1)) COMMENT 'KV cache in use on a server, highest, percent',
+    latency_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of all latencies, milliseconds',
+    ttft_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Sum of all times to first token, milliseconds',
+    latency_buckets Array(Tuple(above_us UInt64, upto_us UInt64)) CODEC(ZSTD(1)) COMMENT 'Histogram of latency, from the arrival of a request to the end of its answer: the buckets that are not empty, each from above its lower edge to its upper edge, microseconds; 18446744073709551615: no limit',
+    latency_counts Array(UInt64) CODEC(ZSTD(1)) COMMENT 'Requests in each of these buckets, not cumulative',
+    ttft_buckets Array(Tuple(above_us UInt64, upto_us UInt64)) CODEC(ZSTD(1)) COMMENT 'Histogram of time to first token: likewise, microseconds',
+    ttft_counts Array(UInt64) CODEC(ZSTD(1)) COMMENT 'Requests in each of these buckets, not cumulative',
+    offered UInt16 CODEC(ZSTD(1)) COMMENT 'Which figures any of the servers offers: 1 requests, 2 errors, 4 prompt tokens, 8 generated tokens, 16 running, 32 waiting, 64 KV cache; others are 0 and mean nothing'
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(day)
+ORDER BY (day, computed_at, pool, team, model, endpoint, use_case, cluster, host_pool)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
+COMMENT 'What inference servers served, by day and owner, all versions. Read traffic_daily instead.';
