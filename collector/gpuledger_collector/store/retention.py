@@ -41,7 +41,8 @@ TABLES = {
     ),
     "daily": (
         *("usage_daily_versions", "capacity_daily_versions", "ledger_daily_versions"),
-        *("resource_profile_versions", "traffic_daily_versions", "rolled_days"),
+        *("resource_profile_versions", "traffic_daily_versions", "scaling_verdict_versions"),
+        "rolled_days",
     ),
 }
 """What each setting is about."""

@@ -131,3 +131,30 @@ PARTITION BY toYYYYMM(day)
 ORDER BY (day, computed_at, pool, team, model, endpoint, use_case, cluster, host_pool)
 SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
 COMMENT 'What inference servers served, by day and owner, all versions. Read traffic_daily instead.';
+
+CREATE TABLE IF NOT EXISTS scaling_verdict_versions
+(
+    day Date CODEC(DoubleDelta, ZSTD(1)) COMMENT 'Day, UTC',
+    computed_at DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'Version of the day',
+    team LowCardinality(String) COMMENT 'Team; unattributed: nobody said',
+    model LowCardinality(String) COMMENT 'Model; empty: not said',
+    endpoint LowCardinality(String) COMMENT 'Endpoint; empty: not said',
+    requests UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Requests that ended, well or not',
+    hours_judged UInt32 CODEC(T64, ZSTD(1)) COMMENT 'Hours with an objective in force and requests',
+    hours_met UInt32 CODEC(T64, ZSTD(1)) COMMENT 'Hours in which the objective was met',
+    hours_missed UInt32 CODEC(T64, ZSTD(1)) COMMENT 'Hours in which it was missed',
+    hours_unclear UInt32 CODEC(T64, ZSTD(1)) COMMENT 'Hours of which histograms cannot tell',
+    attainment_pct_low Nullable(Float64) CODEC(ZSTD(1)) COMMENT 'Hours that met the objective, at least, percent of those judged; NULL: none judged',
+    attainment_pct_high Nullable(Float64) CODEC(ZSTD(1)) COMMENT 'The same, at most, percent',
+    target_attainment_pct Nullable(Float64) CODEC(ZSTD(1)) COMMENT 'The same as promised in the last hour judged, percent',
+    load_pct_mean Nullable(Float64) CODEC(ZSTD(1)) COMMENT 'How full its GPUs and servers were, the higher of SM and KV cache use, mean of hours with requests, percent; NULL: nothing measured',
+    load_pct_peak Nullable(Float64) CODEC(ZSTD(1)) COMMENT 'The same, highest hour, percent',
+    missed_load_pct Nullable(Float64) CODEC(ZSTD(1)) COMMENT 'The same, mean of the hours missed, percent; NULL: none missed, or nothing measured',
+    gpus Float64 CODEC(ZSTD(1)) COMMENT 'GPUs allocated, mean of hours with traffic telemetry, whole GPUs',
+    verdict LowCardinality(String) COMMENT 'enough: the objective is met. tune: missed with headroom; batch, quantize or route. grow: missed while full. unclear: histograms cannot tell, or load was not measured. no_objective: none in force in an hour with requests'
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(day)
+ORDER BY (day, computed_at, team, model, endpoint)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
+COMMENT 'Attainment crossed with utilization, by day, all versions. Read scaling_verdict instead.';
