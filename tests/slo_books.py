@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -44,3 +45,17 @@ def attainment(client: Client, *rows: Row) -> list[dict[str, Any]]:
         pass
     asked = "SELECT * FROM slo_attainment ORDER BY hour, team, endpoint, model"
     return list(client.query(asked, tz_mode="aware").named_results())
+
+
+def percentile(values: list[float], q: float) -> float:
+    """The smallest value that at least this part of all does not exceed."""
+    return sorted(values)[math.ceil(q * len(values)) - 1]
+
+
+def assert_within(row: dict[str, Any], name: str, truth: float) -> None:
+    """The truth and the best guess lie between the bounds; NULL above is no limit."""
+    low, guess, high = row[f"{name}_low"], row[name], row[f"{name}_high"]
+    assert low <= truth + 1e-9
+    assert high is None or truth <= high + 1e-9
+    assert (guess is None) == (high is None)
+    assert guess is None or low <= guess <= high

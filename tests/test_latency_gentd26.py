@@ -16,8 +16,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from tests.ledger_fleet import BASE
-from tests.slo_books import attainment, objective, promise
-from tests.test_slo_attainment import assert_within, percentile
+from tests.slo_books import assert_within, attainment, objective, percentile, promise
 from tests.traffic_books import TRITON_S, VLLM_S, microseconds, served
 
 FILE = (

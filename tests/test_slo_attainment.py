@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import random
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
@@ -15,7 +13,7 @@ from hypothesis import strategies as st
 
 from gpuledger_collector.rollup import Rollup
 from tests.ledger_fleet import BASE, empty, insert, process
-from tests.slo_books import attainment, objective, promise
+from tests.slo_books import assert_within, attainment, objective, percentile, promise
 from tests.traffic_books import TRITON_S, VLLM_S, microseconds, served
 
 HOUR = timedelta(hours=1)
@@ -23,20 +21,6 @@ WINDOW = timedelta(seconds=10)
 EDGES = (microseconds(VLLM_S), microseconds(TRITON_S), [1_000_000], [400_000, 1_300_000])
 FAST, SLOW = [200.0] * 19, [1_700.0]
 """Requests in milliseconds: in buckets of vLLM, surely inside and surely outside a second."""
-
-
-def percentile(values: list[float], q: float) -> float:
-    """The smallest value that at least this part of all does not exceed."""
-    return sorted(values)[math.ceil(q * len(values)) - 1]
-
-
-def assert_within(row: dict[str, Any], name: str, truth: float) -> None:
-    """The truth and the best guess lie between the bounds; NULL above is no limit."""
-    low, guess, high = row[f"{name}_low"], row[name], row[f"{name}_high"]
-    assert low <= truth + 1e-9
-    assert high is None or truth <= high + 1e-9
-    assert (guess is None) == (high is None)
-    assert guess is None or low <= guess <= high
 
 
 @settings(
