@@ -33,7 +33,8 @@ EMPTIED = (
     *(*TABLES, "touched_hours", "rolled_hours", "capacity_requests", "gpu_prices"),
     *("usage_hourly_versions", "capacity_hourly_versions", "workload_hourly_versions"),
     *("usage_daily_versions", "capacity_daily_versions", "ledger_daily_versions"),
-    *("resource_profile_versions", "rolled_days", "retention"),
+    *("resource_profile_versions", "rolled_days", "retention", "endpoint_traffic_raw"),
+    *("traffic_hourly_versions", "traffic_daily_versions", "scaling_verdict_versions"),
 )
 
 GPU_MODELS = ("NVIDIA H100 80GB HBM3", "NVIDIA L4")

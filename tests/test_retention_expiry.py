@@ -22,6 +22,7 @@ from gpuledger_collector.window_age import WindowAge
 from tests.collector_fixture import WireAgent, batch, present_window, settings_for
 from tests.day_books import figures, held_by_day, roll_up, same_as
 from tests.ledger_fleet import BASE, gpu, grant, insert, process
+from tests.traffic_books import served
 from tests.waiting import wait_until
 
 DAY_S = 86_400
@@ -42,6 +43,7 @@ def post_windows(client: Client, at: datetime) -> None:
     insert(client, "gpu_usage_raw", [gpu(at), gpu(at, gpu="GPU-1")])
     insert(client, "process_usage_raw", [process(at)])
     insert(client, "gpu_allocation_raw", [grant(at, gpu="GPU-1")])
+    insert(client, "endpoint_traffic_raw", [served(at)])
     host = {"cluster": "east", "host": "host-0"}
     insert(client, "telemetry_gaps_raw", [host | {"ts": at, "gap_s": 60, "reason": "disk"}])
     insert(client, "hosts_raw", [host | {"seen_at": BASE}])
@@ -89,7 +91,7 @@ def long_kept(client: Client, database: StoreConfig) -> Client:
         post_windows(client, at)
     while Rollup(client, settle_s=0).run_once():
         pass
-    assert rows_before(client, "raw", BASE) == 4
+    assert rows_before(client, "raw", BASE) == 5
     assert rows_before(client, "hourly", BASE) > 0
     return client
 
@@ -105,7 +107,7 @@ def test_expiry_when_retention_is_shortened_then_rows_go_and_days_say_what_they_
     assert figures(long_kept) == same_as(said)
     assert len(said["waste_by_team"]) == 2
     assert hours(long_kept) == [BASE]
-    assert rows_before(long_kept, "raw", BASE + timedelta(hours=1)) == 4
+    assert rows_before(long_kept, "raw", BASE + timedelta(hours=1)) == 5
 
 
 def test_expiry_when_hours_have_gone_then_rows_that_come_still_leave_the_day_alone(

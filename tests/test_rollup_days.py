@@ -29,6 +29,7 @@ from tests.ledger_fleet import (
     process,
     random_fleet,
 )
+from tests.traffic_books import served
 
 DAY = timedelta(days=1)
 WINDOW_H = pytest.approx(10 / 3600)
@@ -195,6 +196,7 @@ def test_day_when_the_same_version_was_inserted_twice_then_it_counts_once(client
 
 def test_sweep_when_versions_of_a_day_are_superseded_then_only_those_go(client: Client) -> None:
     insert(client, "gpu_usage_raw", [gpu(BASE)])
+    insert(client, "endpoint_traffic_raw", [served(BASE)])
     for held in (1_000, 2_000):
         insert(client, "process_usage_raw", [process(BASE, held_ms=held, sm_busy_ms=0)])
         roll_up(client)

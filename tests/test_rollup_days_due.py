@@ -48,14 +48,16 @@ def test_day_when_the_roll_up_of_an_hour_ended_after_it_then_it_is_due_again(
     ("hourly_days", "applied", "due"),
     [(8, "1 HOUR", 1), (8, "9 DAY", 0), (30, "1 HOUR", 0)],
 )
-def test_day_when_prices_reach_back_to_it_in_its_last_week_then_it_is_computed_again(
-    client: Client, hourly_days: int, applied: str, due: int
+@pytest.mark.parametrize(
+    ("table", "figure"), [("gpu_prices", "usd_per_gpu_hour"), ("slos", "percentile")]
+)
+def test_day_when_prices_or_objectives_reach_back_to_it_in_its_last_week_then_it_is_computed_again(
+    client: Client, hourly_days: int, applied: str, due: int, table: str, figure: str
 ) -> None:
     mark(client, rolled="9 DAY", computed="1 DAY")
     keep(client, "hourly", hourly_days)
     client.command(
-        "INSERT INTO gpu_prices (usd_per_gpu_hour, applied_at)"
-        f" SELECT 2.5, now64(6) - INTERVAL {applied}"
+        f"INSERT INTO {table} ({figure}, applied_at) SELECT 2.5, now64(6) - INTERVAL {applied}"
     )
     assert DayRollup(client).run_once() == due
 

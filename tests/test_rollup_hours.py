@@ -17,6 +17,7 @@ from gpuledger_collector.store.client import StoreConfig, connect
 from gpuledger_collector.store.embedded import EmbeddedServer
 from gpuledger_collector.store.migrate import migrate
 from tests.ledger_fleet import BASE, gpu, grant, insert, keep, process
+from tests.traffic_books import served
 
 
 class Killed(BaseException):
@@ -96,7 +97,7 @@ def test_rollup_when_an_hour_empties_then_nothing_of_it_stays(client: Client) ->
     assert held_by_team(client) == {}
 
 
-@pytest.mark.parametrize("name", ["capacity", "usage", "workload", "commit"])
+@pytest.mark.parametrize("name", ["capacity", "usage", "workload", "traffic", "commit"])
 def test_rollup_when_killed_before_a_statement_then_the_old_version_stands_until_the_next(
     client: Client, name: str
 ) -> None:
@@ -148,12 +149,13 @@ def test_sweep_when_versions_are_superseded_then_only_those_go(client: Client) -
     for held in (1_000, 2_000, 3_000):
         insert(client, "process_usage_raw", [process(BASE, held_ms=held, sm_busy_ms=0)])
         insert(client, "gpu_usage_raw", [gpu(BASE, observed_ms=held)])
+        insert(client, "endpoint_traffic_raw", [served(BASE)])
         rollup.run_once()
-    assert [versions(client, table) for table in TABLES] == [3, 3, 3]
+    assert [versions(client, table) for table in TABLES] == [3] * len(TABLES)
     rollup.sweep(keep_s=3600)
-    assert [versions(client, table) for table in TABLES] == [3, 3, 3]
+    assert [versions(client, table) for table in TABLES] == [3] * len(TABLES)
     rollup.sweep(keep_s=0)
-    assert [versions(client, table) for table in TABLES] == [1, 1, 1]
+    assert [versions(client, table) for table in TABLES] == [1] * len(TABLES)
     assert held_by_team(client) == {"search": 3_000}
 
 
@@ -162,12 +164,13 @@ def test_sweep_when_hours_are_no_longer_kept_then_it_leaves_them_to_the_ttl(
 ) -> None:
     insert(client, "process_usage_raw", [process(BASE)])
     insert(client, "gpu_usage_raw", [gpu(BASE)])
+    insert(client, "endpoint_traffic_raw", [served(BASE)])
     rollup = Rollup(client, settle_s=0)
     rollup.run_once()
     keep(client, "hourly", 2)
     client.command("TRUNCATE TABLE rolled_hours")
     rollup.sweep(keep_s=0)
-    assert [versions(client, table) for table in TABLES] == [1, 1, 1]
+    assert [versions(client, table) for table in TABLES] == [1] * len(TABLES)
 
 
 def test_rollup_when_many_hours_wait_then_the_newest_comes_first_and_then_the_oldest(

@@ -12,6 +12,9 @@ from gpuledger_collector.validate import Read, Rows, Span, problems
 
 TEXT = "LowCardinality(String)"
 
+_BUCKETS = "Array(Tuple(UInt64, UInt64))"
+_COUNTS = "Array(UInt64)"
+
 _INTEGERS = {U8: "UInt8", U16: "UInt16", U32: "UInt32"}
 
 
@@ -152,6 +155,8 @@ class _Columns:
         ]
         # Enum8 travels as the number it is.
         columns += [(name, "Int8", values[name]) for name in table.enums]
+        for name in table.bucket_columns:
+            columns.append((name, _BUCKETS if name.endswith("_buckets") else _COUNTS, values[name]))
         names, types, data = map(list, zip(*columns, strict=True))
         return Insert(table.raw, names, types, data)
 

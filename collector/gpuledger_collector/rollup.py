@@ -20,7 +20,10 @@ from gpuledger_collector.store.client import one_line
 
 log = logging.getLogger(__name__)
 
-TABLES = ("usage_hourly_versions", "capacity_hourly_versions", "workload_hourly_versions")
+TABLES = (
+    *("usage_hourly_versions", "capacity_hourly_versions", "workload_hourly_versions"),
+    "traffic_hourly_versions",
+)
 
 PAUSE_S = 5.0
 """Between looking for touched hours."""
@@ -124,7 +127,7 @@ class Rollup:
             version = counting
             log.warning("event=rollup_kept hour=%r late rows came after raw ones expired", due.hour)
         else:
-            for name in ("capacity", "usage", "workload"):
+            for name in ("capacity", "usage", "workload", "traffic"):
                 self._execute(name, hour=due.hour, computed_at=version)
         self._execute("commit", hour=due.hour, computed_at=version, rolled_at=started)
 

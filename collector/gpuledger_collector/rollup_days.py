@@ -11,7 +11,10 @@ from clickhouse_connect.driver.client import Client
 
 from gpuledger_collector.rollup_sql import KEEP_S, SETTINGS, SWEPT_AT_ONCE, sql
 
-VIEWS = ("usage_daily", "capacity_daily", "ledger_daily", "resource_profile")
+VIEWS = (
+    *("usage_daily", "capacity_daily", "ledger_daily", "resource_profile"),
+    *("traffic_daily", "scaling_verdict"),
+)
 """What a day consists of; each has a table of versions with the same columns."""
 
 REST_S = 3600

@@ -9,6 +9,9 @@ U16 = (1 << 16) - 1
 U32 = (1 << 32) - 1
 U64 = (1 << 64) - 1
 
+MOST = 1 << 40
+"""More than any server can do in a window, and so little that sums over a fleet stay in 64 bits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -18,7 +21,8 @@ class Table:
     column of ClickHouse takes. `enums` map to the number of values known to this version;
     higher ones, from newer agents, are stored as 0. `within_window` are times that cannot be longer
     than the window; `no_more_than` are pairs of which the first cannot exceed the second. Without
-    windows a table has only `window_start` of them.
+    windows a table has only `window_start` of them. `histograms` are stored as the buckets that are
+    not empty (pairs of edges) and their counts, in the columns `bucket_columns`.
     """
 
     name: str
@@ -30,12 +34,18 @@ class Table:
     no_more_than: tuple[tuple[str, str], ...] = ()
     has_host_pool: bool = True
     has_windows: bool = True
+    histograms: tuple[str, ...] = ()
     columns: tuple[str, ...] = field(init=False)
-    """All columns that travel."""
+    """All columns with one value a row, in the order in which they are read."""
 
     def __post_init__(self) -> None:
-        columns = (*self.times, *self.texts, *self.numbers, *self.enums)
-        object.__setattr__(self, "columns", columns)
+        scalars = (*self.times, *self.texts, *self.numbers, *self.enums)
+        object.__setattr__(self, "columns", (*scalars, *self.bucket_columns))
+
+    @property
+    def bucket_columns(self) -> tuple[str, ...]:
+        """Columns of the histograms: for each its buckets, then its counts."""
+        return tuple(f"{name}_{part}" for name in self.histograms for part in ("buckets", "counts"))
 
     @property
     def raw(self) -> str:
@@ -138,5 +148,34 @@ TELEMETRY_GAPS = Table(
     has_windows=False,
 )
 
-TABLES = (PROCESS_USAGE, GPU_USAGE, GPU_ALLOCATION, AGENT_HEALTH, TELEMETRY_GAPS)
+ENDPOINT_TRAFFIC = Table(
+    name="endpoint_traffic",
+    texts=(*_OWNER, "owner_source", "server", "server_kind", "served_model"),
+    numbers={
+        "observed_ms": U32,
+        "requests": MOST,
+        "errors": MOST,
+        "prompt_tokens": MOST,
+        "generated_tokens": MOST,
+        "running_ms": MOST,
+        "running_max": U32,
+        "waiting_ms": MOST,
+        "waiting_max": U32,
+        "kv_cache_pct_mean": U8,
+        "kv_cache_pct_max": U8,
+        "latency_ms": MOST,
+        "ttft_ms": MOST,
+        "offered": U16,
+    },
+    enums={},
+    within_window=("observed_ms",),
+    percents=("kv_cache_pct_mean", "kv_cache_pct_max"),
+    no_more_than=(("errors", "requests"),),
+    histograms=("latency", "ttft"),
+)
+
+TABLES = (
+    *(PROCESS_USAGE, GPU_USAGE, GPU_ALLOCATION),
+    *(AGENT_HEALTH, TELEMETRY_GAPS, ENDPOINT_TRAFFIC),
+)
 """In the order in which they are written."""

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gpuledger_collector.tables import TABLES, U32, Table
+from gpuledger_collector import histograms
+from gpuledger_collector.histograms import Layout, LayoutError
+from gpuledger_collector.tables import MOST, TABLES, U32, U64, Table
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 
 MAX_ROWS = 20_000
@@ -85,7 +87,7 @@ def check_hello(hello: wire.Hello) -> None:
 
 def read_batch(batch: wire.Batch) -> Read:
     """What the batch says, its values unseen. Raises BatchRefused."""
-    texts = _dictionary(batch.dictionary)
+    texts, layouts = _dictionary(batch.dictionary), _layouts(batch)
     present = [
         (table, message) for table in TABLES if (message := getattr(batch, table.name)).window_start
     ]
@@ -99,13 +101,20 @@ def read_batch(batch: wire.Batch) -> Read:
     }
     if len(days) > 1:
         raise BatchRefused("its windows lie in more than one UTC day")
-    rows = [_rows(table, message, texts) for table, message in present]
+    rows = [_rows(table, message, texts, layouts) for table, message in present]
     return Read(days.pop() if days else 0, rows)
 
 
 def row_count(batch: wire.Batch) -> int:
     """Rows of a batch over all its tables."""
     return sum(len(getattr(batch, table.name).window_start) for table in TABLES)
+
+
+def _layouts(batch: wire.Batch) -> list[Layout]:
+    try:
+        return histograms.layouts(batch.layouts)
+    except LayoutError as error:
+        raise BatchRefused(f"layouts: {error}") from None
 
 
 def _dictionary(dictionary: Sequence[str]) -> list[str]:
@@ -131,10 +140,10 @@ def _text_problem(text: str) -> str:
     return ""
 
 
-def _rows(table: Table, message: Any, texts: list[str]) -> Rows:
+def _rows(table: Table, message: Any, texts: list[str], layouts: list[Layout]) -> Rows:
     count = len(message.window_start)
     columns: list[Sequence[Any]] = []
-    for name in table.columns:
+    for name in table.columns[: len(table.columns) - len(table.bucket_columns)]:
         column = getattr(message, name)
         if not column:
             column = [0] * count  # absent, which means all zero
@@ -146,11 +155,17 @@ def _rows(table: Table, message: Any, texts: list[str]) -> Rows:
             except IndexError:
                 raise BatchRefused(f"{table.name}.{name}: an index beyond the dictionary") from None
         columns.append(column)
+    for name in table.histograms:
+        used, counts = getattr(message, f"{name}_layout"), getattr(message, f"{name}_counts")
+        try:
+            columns += histograms.by_row(used or [0] * count, counts, layouts, count)
+        except LayoutError as error:
+            raise BatchRefused(f"{table.name}.{name}_{error}") from None
     return Rows(table, count, columns)
 
 
 def problems(
-    table: Table, columns: Mapping[str, Sequence[int]], span: Span
+    table: Table, columns: Mapping[str, Sequence[Any]], span: Span
 ) -> Iterator[tuple[list[int], str]]:
     """Rows that cannot be, with the reason; nothing where whole columns are in order."""
     if table.has_windows:
@@ -158,14 +173,19 @@ def problems(
     yield from _time_problems(columns["window_start"], span)
     for name, highest in table.numbers.items():
         limit = 100 if name in table.percents else highest
-        # Wider columns take whatever the wire can carry.
-        if limit < U32 and max(columns[name]) > limit:
+        # Others take whatever the wire can carry.
+        if limit not in {U32, U64} and max(columns[name]) > limit:
             bad = _rows_above(columns[name], [limit] * len(columns[name]))
             yield bad, f"{name} is over {limit}"
     longest = [1000 * seconds for seconds in columns.get("window_s", ())]
     for name in table.within_window:
         if any(map(operator.gt, columns[name], longest)):
             yield _rows_above(columns[name], longest), f"{name} is longer than the window"
+    for name in table.histograms:
+        counts = columns[f"{name}_counts"]
+        if max(map(sum, counts)) > MOST:
+            bad = _rows_above([sum(row) for row in counts], [MOST] * len(counts))
+            yield bad, f"{name}_counts add up to more than {MOST}"
     for less, more in table.no_more_than:
         if any(map(operator.gt, columns[less], columns[more])):
             yield _rows_above(columns[less], columns[more]), f"{less} is over {more}"

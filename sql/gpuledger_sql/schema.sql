@@ -380,34 +380,76 @@ CREATE VIEW endpoint_traffic
     `window_s` UInt16 COMMENT 'Length of the window, seconds',
     `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
     `host` LowCardinality(String) COMMENT 'Host that reported the row',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs of the host belong to',
     `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
     `model` LowCardinality(String) COMMENT 'Owner: model',
     `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case',
     `pool` LowCardinality(String) COMMENT 'Pool that the workload says it belongs to',
+    `workload_kind` LowCardinality(String) COMMENT 'process, container, pod, slurm_job or unit',
     `workload` LowCardinality(String) COMMENT 'Name of the workload, unique on its host',
-    `requests` UInt64 COMMENT 'Requests answered',
-    `errors` UInt64 COMMENT 'Requests that failed',
-    `latency_histogram` Map(UInt32, UInt64) COMMENT 'Upper edge of a bucket, milliseconds -> requests in it; not cumulative',
-    `prompt_tokens` UInt64 COMMENT 'Tokens read',
-    `generated_tokens` UInt64 COMMENT 'Tokens generated'
+    `owner_source` LowCardinality(String) COMMENT 'Resolver that named the owner, empty if none could',
+    `server` LowCardinality(String) COMMENT 'Where the server was read, unique on its host',
+    `server_kind` LowCardinality(String) COMMENT 'Kind of inference server: vllm, triton, ...',
+    `served_model` LowCardinality(String) COMMENT 'Model as the server names it, empty if it does not',
+    `observed_ms` UInt32 COMMENT 'Part of the window that the figures cover, milliseconds',
+    `requests` Nullable(UInt64) COMMENT 'Requests that ended, well or not; NULL: not offered',
+    `errors` Nullable(UInt64) COMMENT 'Requests that failed; they are among those that ended; NULL: not offered',
+    `prompt_tokens` Nullable(UInt64) COMMENT 'Tokens read; NULL: not offered',
+    `generated_tokens` Nullable(UInt64) COMMENT 'Tokens generated; NULL: not offered',
+    `running_ms` Nullable(UInt64) COMMENT 'Requests in work x time; by observed_ms their mean number, milliseconds; NULL: not offered',
+    `running_max` Nullable(UInt32) COMMENT 'Requests in work at a time, at most; NULL: not offered',
+    `waiting_ms` Nullable(UInt64) COMMENT 'Requests that waited x time; by observed_ms their mean number, milliseconds; NULL: not offered',
+    `waiting_max` Nullable(UInt32) COMMENT 'Requests that waited at a time, at most; NULL: not offered',
+    `kv_cache_pct_mean` Nullable(UInt8) COMMENT 'KV cache in use, mean, percent; NULL: not offered',
+    `kv_cache_pct_max` Nullable(UInt8) COMMENT 'KV cache in use, highest, percent; NULL: not offered',
+    `latency_ms` UInt64 COMMENT 'Sum of all latencies, milliseconds',
+    `ttft_ms` UInt64 COMMENT 'Sum of all times to first token, milliseconds',
+    `latency_buckets` Array(Tuple(
+        above_us UInt64,
+        upto_us UInt64)) COMMENT 'Histogram of latency, from the arrival of a request to the end of its answer: the buckets that are not empty, each from above its lower edge to its upper edge, microseconds; 18446744073709551615: no limit',
+    `latency_counts` Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative; empty: not offered, or none',
+    `ttft_buckets` Array(Tuple(
+        above_us UInt64,
+        upto_us UInt64)) COMMENT 'Histogram of time to first token: the buckets that are not empty, each from above its lower edge to its upper edge, microseconds; 18446744073709551615: no limit',
+    `ttft_counts` Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative; empty: not offered, or none'
 )
 DEFINER = default SQL SECURITY DEFINER
-COMMENT 'One row per window and endpoint of a host.'
+COMMENT 'One row per window, inference server and model that it serves. Figures of the window, not since the server started.'
 AS SELECT
     ts,
     window_s,
     cluster,
     host,
+    host_pool,
     team,
     model,
     endpoint,
+    use_case,
     pool,
+    workload_kind,
     workload,
-    requests,
-    errors,
-    latency_histogram,
-    prompt_tokens,
-    generated_tokens
+    owner_source,
+    server,
+    server_kind,
+    served_model,
+    observed_ms,
+    if(bitAnd(raw.offered, 1) = 0, NULL, raw.requests) AS requests,
+    if(bitAnd(raw.offered, 2) = 0, NULL, raw.errors) AS errors,
+    if(bitAnd(raw.offered, 4) = 0, NULL, raw.prompt_tokens) AS prompt_tokens,
+    if(bitAnd(raw.offered, 8) = 0, NULL, raw.generated_tokens) AS generated_tokens,
+    if(bitAnd(raw.offered, 16) = 0, NULL, raw.running_ms) AS running_ms,
+    if(bitAnd(raw.offered, 16) = 0, NULL, raw.running_max) AS running_max,
+    if(bitAnd(raw.offered, 32) = 0, NULL, raw.waiting_ms) AS waiting_ms,
+    if(bitAnd(raw.offered, 32) = 0, NULL, raw.waiting_max) AS waiting_max,
+    if(bitAnd(raw.offered, 64) = 0, NULL, raw.kv_cache_pct_mean) AS kv_cache_pct_mean,
+    if(bitAnd(raw.offered, 64) = 0, NULL, raw.kv_cache_pct_max) AS kv_cache_pct_max,
+    latency_ms,
+    ttft_ms,
+    latency_buckets,
+    latency_counts,
+    ttft_buckets,
+    ttft_counts
 FROM endpoint_traffic_raw AS raw
 FINAL;
 
@@ -417,24 +459,58 @@ CREATE TABLE endpoint_traffic_raw
     `window_s` UInt16 COMMENT 'Length of the window, seconds' CODEC(ZSTD(1)),
     `cluster` LowCardinality(String) COMMENT 'Cluster of the host',
     `host` LowCardinality(String) COMMENT 'Host that reported the row',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs of the host belong to',
     `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
     `model` LowCardinality(String) COMMENT 'Owner: model',
     `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case',
     `pool` LowCardinality(String) COMMENT 'Pool that the workload says it belongs to',
+    `workload_kind` LowCardinality(String) COMMENT 'process, container, pod, slurm_job or unit',
     `workload` LowCardinality(String) COMMENT 'Name of the workload, unique on its host',
-    `requests` UInt64 COMMENT 'Requests answered' CODEC(T64, ZSTD(1)),
-    `errors` UInt64 COMMENT 'Requests that failed' CODEC(T64, ZSTD(1)),
-    `latency_histogram` Map(UInt32, UInt64) COMMENT 'Upper edge of a bucket, milliseconds -> requests in it; not cumulative' CODEC(ZSTD(1)),
+    `owner_source` LowCardinality(String) COMMENT 'Resolver that named the owner, empty if none could',
+    `server` LowCardinality(String) COMMENT 'Where the server was read, unique on its host',
+    `server_kind` LowCardinality(String) COMMENT 'Kind of inference server: vllm, triton, ...',
+    `served_model` LowCardinality(String) COMMENT 'Model as the server names it, empty if it does not',
+    `observed_ms` UInt32 COMMENT 'Part of the window that the figures cover, milliseconds' CODEC(T64, ZSTD(1)),
+    `requests` UInt64 COMMENT 'Requests that ended, well or not' CODEC(T64, ZSTD(1)),
+    `errors` UInt64 COMMENT 'Requests that failed; they are among those that ended' CODEC(T64, ZSTD(1)),
     `prompt_tokens` UInt64 COMMENT 'Tokens read' CODEC(T64, ZSTD(1)),
-    `generated_tokens` UInt64 COMMENT 'Tokens generated' CODEC(T64, ZSTD(1))
+    `generated_tokens` UInt64 COMMENT 'Tokens generated' CODEC(T64, ZSTD(1)),
+    `running_ms` UInt64 COMMENT 'Requests in work x time; by observed_ms their mean number, milliseconds' CODEC(T64, ZSTD(1)),
+    `running_max` UInt32 COMMENT 'Requests in work at a time, at most' CODEC(T64, ZSTD(1)),
+    `waiting_ms` UInt64 COMMENT 'Requests that waited x time; by observed_ms their mean number, milliseconds' CODEC(T64, ZSTD(1)),
+    `waiting_max` UInt32 COMMENT 'Requests that waited at a time, at most' CODEC(T64, ZSTD(1)),
+    `kv_cache_pct_mean` UInt8 COMMENT 'KV cache in use, mean, percent' CODEC(ZSTD(1)),
+    `kv_cache_pct_max` UInt8 COMMENT 'KV cache in use, highest, percent' CODEC(ZSTD(1)),
+    `latency_ms` UInt64 COMMENT 'Sum of all latencies, milliseconds' CODEC(T64, ZSTD(1)),
+    `ttft_ms` UInt64 COMMENT 'Sum of all times to first token, milliseconds' CODEC(T64, ZSTD(1)),
+    `latency_buckets` Array(Tuple(
+        above_us UInt64,
+        upto_us UInt64)) COMMENT 'Histogram of latency, from the arrival of a request to the end of its answer: the buckets that are not empty, each from above its lower edge to its upper edge, microseconds; 18446744073709551615: no limit' CODEC(ZSTD(1)),
+    `latency_counts` Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative; empty: not offered, or none' CODEC(ZSTD(1)),
+    `ttft_buckets` Array(Tuple(
+        above_us UInt64,
+        upto_us UInt64)) COMMENT 'Histogram of time to first token: the buckets that are not empty, each from above its lower edge to its upper edge, microseconds; 18446744073709551615: no limit' CODEC(ZSTD(1)),
+    `ttft_counts` Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative; empty: not offered, or none' CODEC(ZSTD(1)),
+    `offered` UInt16 COMMENT 'Which figures the server offers: 1 requests, 2 errors, 4 prompt tokens, 8 generated tokens, 16 running, 32 waiting, 64 KV cache; others are 0 and mean nothing' CODEC(ZSTD(1))
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toDate(ts)
 PRIMARY KEY (pool, toStartOfHour(ts), host)
-ORDER BY (pool, toStartOfHour(ts), host, endpoint, workload, ts, cluster)
+ORDER BY (pool, toStartOfHour(ts), host, endpoint, workload, server, served_model, ts, cluster)
 TTL toStartOfDay(ts) + toIntervalHour(337)
 SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
-COMMENT 'Raw traffic windows per endpoint, before deduplication. Read endpoint_traffic instead.';
+COMMENT 'Raw traffic windows of inference servers, before deduplication. Read endpoint_traffic instead.';
+
+CREATE MATERIALIZED VIEW endpoint_traffic_touch TO touched_hours
+(
+    `hour` DateTime('UTC'),
+    `touched_at` DateTime64(6, 'UTC')
+)
+AS SELECT DISTINCT
+    toStartOfHour(ts) AS hour,
+    now64(6, 'UTC') AS touched_at
+FROM endpoint_traffic_raw;
 
 CREATE TABLE finding_acks
 (
@@ -1468,6 +1544,131 @@ GROUP BY
     endpoint,
     gpu_model;
 
+CREATE VIEW load_profile
+(
+    `day` Date COMMENT 'Day, UTC',
+    `team` LowCardinality(String) COMMENT 'Team; unattributed: nobody said',
+    `model` LowCardinality(String) COMMENT 'Model; empty: not said',
+    `endpoint` LowCardinality(String) COMMENT 'Endpoint; empty: not said',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    `requests` UInt64 COMMENT 'Requests that ended, well or not',
+    `errors` Nullable(UInt64) COMMENT 'Requests that failed; NULL: not offered',
+    `prompt_tokens` Nullable(UInt64) COMMENT 'Tokens read; NULL: not offered',
+    `generated_tokens` Nullable(UInt64) COMMENT 'Tokens generated; NULL: not offered',
+    `allocated_gpu_hours` Float64 COMMENT 'Held, or granted without a process, GPU-hours',
+    `busy_gpu_hours` Float64 COMMENT 'SMs busy, GPU-hours',
+    `allocated_usd` Nullable(Float64) COMMENT 'Price of what was allocated, USD; NULL: no price known',
+    `tokens_per_gpu_second` Nullable(Float64) COMMENT 'Tokens read and generated per second of an allocated GPU; NULL: not offered, or no GPU',
+    `generated_tokens_per_gpu_second` Nullable(Float64) COMMENT 'Tokens generated per second of an allocated GPU; NULL: not offered, or no GPU',
+    `requests_per_busy_gpu_hour` Nullable(Float64) COMMENT 'Requests per hour of a busy GPU; NULL: none was busy, or nobody can say',
+    `running_mean` Nullable(Float64) COMMENT 'Requests in work at a time on a server, mean; NULL: not offered',
+    `running_max` Nullable(UInt32) COMMENT 'Requests in work at a time on a server, at most; NULL: not offered',
+    `waiting_mean` Nullable(Float64) COMMENT 'Requests that waited at a time on a server, mean; NULL: not offered',
+    `kv_cache_pct_mean` Nullable(Float64) COMMENT 'KV cache of a server in use, mean, percent; NULL: not offered',
+    `mem_mib_mean` Nullable(Float64) COMMENT 'Memory on one GPU, mean, MiB; beside running_mean; NULL: the driver does not say',
+    `mem_mib_max` Nullable(UInt32) COMMENT 'Most memory on one GPU at any tick, MiB; beside running_max; NULL: the driver does not say',
+    `usd_per_million_tokens` Nullable(Float64) COMMENT 'Price of what was allocated per million tokens read and generated, USD; NULL: no price, no tokens, or not offered',
+    `usd_per_thousand_requests` Nullable(Float64) COMMENT 'Price of what was allocated per thousand requests that did not fail, USD; NULL: no price, or no such requests'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'Load beside use, by day and endpoint: what a request and a token take of the GPUs, and cost. See docs/traffic.md.'
+AS WITH
+    served AS
+    (
+        SELECT
+            day,
+            if(t.team = '', 'unattributed', t.team) AS owner,
+            model,
+            endpoint,
+            pool,
+            sum(t.requests) AS requests,
+            sum(t.errors) AS errors,
+            sum(t.prompt_tokens) AS prompt_tokens,
+            sum(t.generated_tokens) AS generated_tokens,
+            sum(t.running_ms) AS running_ms,
+            sum(t.running_known_ms) AS running_known_ms,
+            max(t.running_max) AS running_max,
+            sum(t.waiting_ms) AS waiting_ms,
+            sum(t.waiting_known_ms) AS waiting_known_ms,
+            sum(t.kv_cache_pct_ms) AS kv_cache_pct_ms,
+            sum(t.kv_cache_known_ms) AS kv_cache_known_ms,
+            groupBitOr(t.offered) AS offered,
+            if(bitAnd(offered, 12) = 0, NULL, prompt_tokens + generated_tokens) AS tokens
+        FROM traffic_daily AS t
+        GROUP BY
+            day,
+            owner,
+            model,
+            endpoint,
+            pool
+    ),
+    gpus AS
+    (
+        SELECT
+            day,
+            if(u.team = '', 'unattributed', u.team) AS owner,
+            model,
+            endpoint,
+            pool,
+            sum(u.held_ms + u.unheld_ms) / 3600000 AS allocated,
+            sum(u.busy_ms) / 3600000 AS busy,
+            sum(u.unmeasured_ms) > 0 AS unmeasured,
+            if(sum(u.mem_known_ms) = 0, NULL, sum(u.mem_mib_ms) / sum(u.mem_known_ms)) AS mem_mean,
+            if(sum(u.mem_known_ms) = 0, NULL, max(u.mem_mib_max)) AS mem_max
+        FROM usage_daily AS u
+        GROUP BY
+            day,
+            owner,
+            model,
+            endpoint,
+            pool
+    ),
+    money AS
+    (
+        SELECT
+            day,
+            team,
+            model,
+            endpoint,
+            pool,
+            sum(l.allocated_usd) AS usd
+        FROM ledger_daily AS l
+        WHERE l.allocated_gpu_hours > 0
+        GROUP BY
+            day,
+            team,
+            model,
+            endpoint,
+            pool
+    )
+SELECT
+    s.day AS day,
+    s.owner AS team,
+    s.model AS model,
+    s.endpoint AS endpoint,
+    s.pool AS pool,
+    s.requests AS requests,
+    if(bitAnd(s.offered, 2) = 0, NULL, s.errors) AS errors,
+    if(bitAnd(s.offered, 4) = 0, NULL, s.prompt_tokens) AS prompt_tokens,
+    if(bitAnd(s.offered, 8) = 0, NULL, s.generated_tokens) AS generated_tokens,
+    g.allocated AS allocated_gpu_hours,
+    g.busy AS busy_gpu_hours,
+    m.usd AS allocated_usd,
+    s.tokens / nullIf(3600 * g.allocated, 0) AS tokens_per_gpu_second,
+    if(bitAnd(s.offered, 8) = 0, NULL, s.generated_tokens) / nullIf(3600 * g.allocated, 0) AS generated_tokens_per_gpu_second,
+    if(g.unmeasured, NULL, s.requests / nullIf(g.busy, 0)) AS requests_per_busy_gpu_hour,
+    s.running_ms / nullIf(s.running_known_ms, 0) AS running_mean,
+    if(s.running_known_ms = 0, NULL, s.running_max) AS running_max,
+    s.waiting_ms / nullIf(s.waiting_known_ms, 0) AS waiting_mean,
+    s.kv_cache_pct_ms / nullIf(s.kv_cache_known_ms, 0) AS kv_cache_pct_mean,
+    g.mem_mean AS mem_mib_mean,
+    g.mem_max AS mem_mib_max,
+    (1000000 * m.usd) / nullIf(s.tokens, 0) AS usd_per_million_tokens,
+    (1000 * m.usd) / nullIf(s.requests - least(s.errors, s.requests), 0) AS usd_per_thousand_requests
+FROM served AS s
+LEFT JOIN gpus AS g ON (g.day = s.day) AND (g.owner = s.owner) AND (g.model = s.model) AND (g.endpoint = s.endpoint) AND (g.pool = s.pool)
+LEFT JOIN money AS m ON (m.day = s.day) AND (m.team = s.owner) AND (m.model = s.model) AND (m.endpoint = s.endpoint) AND (m.pool = s.pool);
+
 CREATE VIEW observed_hourly
 (
     `hour` DateTime('UTC') COMMENT 'Start of the hour; hours without telemetry are left out',
@@ -1846,6 +2047,42 @@ AS SELECT DISTINCT
     toStartOfHour(ts) AS hour,
     now64(6, 'UTC') AS touched_at
 FROM process_usage_raw;
+
+CREATE VIEW proposed_requests
+(
+    `id` String COMMENT 'Capacity request',
+    `team` LowCardinality(String) COMMENT 'Who asks',
+    `pool` LowCardinality(String) COMMENT 'In which pool',
+    `model` LowCardinality(String) COMMENT 'For which model; empty: any',
+    `endpoint` LowCardinality(String) COMMENT 'For which endpoint; empty: any',
+    `gpus` Float64 COMMENT 'How many GPUs',
+    `usd_per_hour` Nullable(Float64) COMMENT 'Price of these for one hour, USD; NULL: no price known'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'Capacity requests that are proposed, in their latest version.'
+AS WITH
+    (
+        SELECT prices
+        FROM gpu_price_list
+    ) AS prices,
+    latest AS
+    (
+        SELECT
+            id,
+            argMax(tuple(team, pool, model, endpoint, gpu_model, toFloat64(gpus), toString(status)), applied_at) AS request
+        FROM capacity_requests
+        GROUP BY id
+    )
+SELECT
+    id,
+    l.request.1 AS team,
+    l.request.2 AS pool,
+    l.request.3 AS model,
+    l.request.4 AS endpoint,
+    l.request.6 AS gpus,
+    gpus * tupleElement(arrayFirst(price -> ((price.priced_from <= now('UTC')) AND (price.pool IN ('', l.request.2)) AND ((price.gpu_model = '') OR (position(lowerUTF8(l.request.5), price.gpu_model) > 0))), prices), 'usd_per_gpu_hour') AS usd_per_hour
+FROM latest AS l
+WHERE (l.request.7) = 'proposed';
 
 CREATE VIEW request_groups
 (
@@ -2396,6 +2633,156 @@ TTL toDateTime(evaluated_at) + toIntervalDay(30)
 SETTINGS index_granularity = 8192
 COMMENT 'When which rule was evaluated.';
 
+CREATE VIEW scaling_verdict
+(
+    `day` Date COMMENT 'Day, UTC',
+    `team` LowCardinality(String) COMMENT 'Team; unattributed: nobody said',
+    `model` LowCardinality(String) COMMENT 'Model; empty: not said',
+    `endpoint` LowCardinality(String) COMMENT 'Endpoint; empty: not said',
+    `requests` UInt64 COMMENT 'Requests that ended, well or not',
+    `hours_judged` UInt32 COMMENT 'Hours with an objective in force and requests',
+    `hours_met` UInt32 COMMENT 'Hours in which the objective was met',
+    `hours_missed` UInt32 COMMENT 'Hours in which it was missed',
+    `hours_unclear` UInt32 COMMENT 'Hours of which histograms cannot tell',
+    `attainment_pct_low` Nullable(Float64) COMMENT 'Hours that met the objective, at least, percent of those judged; NULL: none judged',
+    `attainment_pct_high` Nullable(Float64) COMMENT 'The same, at most, percent',
+    `target_attainment_pct` Nullable(Float64) COMMENT 'The same as promised in the last hour judged, percent',
+    `load_pct_mean` Nullable(Float64) COMMENT 'How full its GPUs and servers were, the higher of SM and KV cache use, mean of hours with requests, percent; NULL: nothing measured',
+    `load_pct_peak` Nullable(Float64) COMMENT 'The same, highest hour, percent',
+    `missed_load_pct` Nullable(Float64) COMMENT 'The same, mean of the hours missed, percent; NULL: none missed, or nothing measured',
+    `gpus` Float64 COMMENT 'GPUs allocated, mean of hours with traffic telemetry, whole GPUs',
+    `verdict` LowCardinality(String) COMMENT 'enough: the objective is met. tune: missed with headroom; batch, quantize or route. grow: missed while full. unclear: histograms cannot tell, or load was not measured. no_objective: none in force in an hour with requests'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'Attainment crossed with utilization, by day and endpoint: whether more GPUs would help. See docs/slos.md.'
+AS WITH
+    days AS
+    (
+        SELECT
+            toDate(a.hour) AS day,
+            team,
+            model,
+            endpoint,
+            sum(a.requests) AS requests,
+            toUInt32(countIf(a.outcome = 'met')) AS hours_met,
+            toUInt32(countIf(a.outcome = 'missed')) AS hours_missed,
+            toUInt32(countIf(a.outcome = 'unclear')) AS hours_unclear,
+            toUInt32((hours_met + hours_missed) + hours_unclear) AS hours_judged,
+            argMaxIf(a.target_attainment_pct, a.hour, (a.outcome IN ('met', 'missed', 'unclear'))) AS target_attainment_pct,
+            avgIf(a.load_pct, a.requests > 0) AS load_pct_mean,
+            maxIf(a.load_pct, a.requests > 0) AS load_pct_peak,
+            avgIf(a.load_pct, a.outcome = 'missed') AS missed_load_pct,
+            avg(a.gpus) AS gpus
+        FROM slo_attainment AS a
+        GROUP BY
+            day,
+            team,
+            model,
+            endpoint
+    )
+SELECT
+    day,
+    team,
+    model,
+    endpoint,
+    requests,
+    hours_judged,
+    hours_met,
+    hours_missed,
+    hours_unclear,
+    if(d.hours_judged = 0, NULL, (100 * d.hours_met) / d.hours_judged) AS attainment_pct_low,
+    if(d.hours_judged = 0, NULL, (100 * (d.hours_met + d.hours_unclear)) / d.hours_judged) AS attainment_pct_high,
+    target_attainment_pct,
+    load_pct_mean,
+    load_pct_peak,
+    missed_load_pct,
+    gpus,
+    multiIf(d.hours_judged = 0, 'no_objective', attainment_pct_low >= d.target_attainment_pct, 'enough', (attainment_pct_high >= d.target_attainment_pct) OR (d.missed_load_pct IS NULL), 'unclear', d.missed_load_pct < 85, 'tune', 'grow') AS verdict
+FROM days AS d
+UNION ALL
+WITH
+    days AS
+    (
+        SELECT
+            toDate(a.hour) AS day,
+            team,
+            model,
+            endpoint,
+            sum(a.requests) AS requests,
+            toUInt32(countIf(a.outcome = 'met')) AS hours_met,
+            toUInt32(countIf(a.outcome = 'missed')) AS hours_missed,
+            toUInt32(countIf(a.outcome = 'unclear')) AS hours_unclear,
+            toUInt32((hours_met + hours_missed) + hours_unclear) AS hours_judged,
+            argMaxIf(a.target_attainment_pct, a.hour, (a.outcome IN ('met', 'missed', 'unclear'))) AS target_attainment_pct,
+            avgIf(a.load_pct, a.requests > 0) AS load_pct_mean,
+            maxIf(a.load_pct, a.requests > 0) AS load_pct_peak,
+            avgIf(a.load_pct, a.outcome = 'missed') AS missed_load_pct,
+            avg(a.gpus) AS gpus
+        FROM slo_attainment AS a
+        GROUP BY
+            day,
+            team,
+            model,
+            endpoint
+    )
+SELECT
+    day,
+    team,
+    model,
+    endpoint,
+    requests,
+    hours_judged,
+    hours_met,
+    hours_missed,
+    hours_unclear,
+    attainment_pct_low,
+    attainment_pct_high,
+    target_attainment_pct,
+    load_pct_mean,
+    load_pct_peak,
+    missed_load_pct,
+    gpus,
+    verdict
+FROM scaling_verdict_versions
+FINAL
+WHERE (day < (
+    SELECT toDate(hourly_from)
+    FROM kept_from
+)) AND ((day, computed_at) IN (
+    SELECT
+        day,
+        max(computed_at)
+    FROM rolled_days
+    GROUP BY day
+));
+
+CREATE TABLE scaling_verdict_versions
+(
+    `day` Date COMMENT 'Day, UTC' CODEC(DoubleDelta, ZSTD(1)),
+    `computed_at` DateTime64(6, 'UTC') COMMENT 'Version of the day' CODEC(DoubleDelta, ZSTD(1)),
+    `team` LowCardinality(String) COMMENT 'Team; unattributed: nobody said',
+    `model` LowCardinality(String) COMMENT 'Model; empty: not said',
+    `endpoint` LowCardinality(String) COMMENT 'Endpoint; empty: not said',
+    `requests` UInt64 COMMENT 'Requests that ended, well or not' CODEC(T64, ZSTD(1)),
+    `hours_judged` UInt32 COMMENT 'Hours with an objective in force and requests' CODEC(T64, ZSTD(1)),
+    `hours_met` UInt32 COMMENT 'Hours in which the objective was met' CODEC(T64, ZSTD(1)),
+    `hours_missed` UInt32 COMMENT 'Hours in which it was missed' CODEC(T64, ZSTD(1)),
+    `hours_unclear` UInt32 COMMENT 'Hours of which histograms cannot tell' CODEC(T64, ZSTD(1)),
+    `attainment_pct_low` Nullable(Float64) COMMENT 'Hours that met the objective, at least, percent of those judged; NULL: none judged' CODEC(ZSTD(1)),
+    `attainment_pct_high` Nullable(Float64) COMMENT 'The same, at most, percent' CODEC(ZSTD(1)),
+    `target_attainment_pct` Nullable(Float64) COMMENT 'The same as promised in the last hour judged, percent' CODEC(ZSTD(1)),
+    `load_pct_mean` Nullable(Float64) COMMENT 'How full its GPUs and servers were, the higher of SM and KV cache use, mean of hours with requests, percent; NULL: nothing measured' CODEC(ZSTD(1)),
+    `load_pct_peak` Nullable(Float64) COMMENT 'The same, highest hour, percent' CODEC(ZSTD(1)),
+    `missed_load_pct` Nullable(Float64) COMMENT 'The same, mean of the hours missed, percent; NULL: none missed, or nothing measured' CODEC(ZSTD(1)),
+    `gpus` Float64 COMMENT 'GPUs allocated, mean of hours with traffic telemetry, whole GPUs' CODEC(ZSTD(1)),
+    `verdict` LowCardinality(String) COMMENT 'enough: the objective is met. tune: missed with headroom; batch, quantize or route. grow: missed while full. unclear: histograms cannot tell, or load was not measured. no_objective: none in force in an hour with requests'
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(day)
+ORDER BY (day, computed_at, team, model, endpoint)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
+COMMENT 'Attainment crossed with utilization, by day, all versions. Read scaling_verdict instead.';
+
 CREATE TABLE schema_migrations
 (
     `name` String COMMENT 'File name of the migration; "views" stands for all views together',
@@ -2406,6 +2793,204 @@ ENGINE = ReplacingMergeTree(applied_at)
 ORDER BY name
 SETTINGS index_granularity = 8192
 COMMENT 'Migrations that this database has seen. Written by gpuledger migrate.';
+
+CREATE VIEW slo_attainment
+(
+    `hour` DateTime('UTC') COMMENT 'Start of the hour',
+    `team` LowCardinality(String) COMMENT 'Team; unattributed: nobody said',
+    `model` LowCardinality(String) COMMENT 'Model; empty: not said',
+    `endpoint` LowCardinality(String) COMMENT 'Endpoint; empty: not said',
+    `requests` UInt64 COMMENT 'Requests that ended, well or not',
+    `errors` Nullable(UInt64) COMMENT 'Requests that failed; NULL: not offered',
+    `target_latency_ms` Nullable(UInt32) COMMENT 'Latency that requests must stay inside, milliseconds; NULL: no objective in force at the start of the hour',
+    `target_percentile` Nullable(Float64) COMMENT 'Share of the requests that must stay inside, percent',
+    `inside_pct` Nullable(Float64) COMMENT 'Requests inside target_latency_ms, percent, as if they lay evenly in their bucket; NULL: no objective, no requests, or latency not offered',
+    `inside_pct_low` Nullable(Float64) COMMENT 'The same, at least, percent',
+    `inside_pct_high` Nullable(Float64) COMMENT 'The same, at most, percent',
+    `latency_ms_mean` Nullable(Float64) COMMENT 'Latency, mean, milliseconds; NULL: not offered',
+    `latency_ms_p50` Nullable(Float64) COMMENT 'Latency, median, as if requests lay evenly in their bucket, milliseconds; NULL: not offered, or above the last bucket',
+    `latency_ms_p50_low` Nullable(Float64) COMMENT 'The same, at least, milliseconds',
+    `latency_ms_p50_high` Nullable(Float64) COMMENT 'The same, at most, milliseconds; NULL: not offered, or no limit',
+    `latency_ms_p95` Nullable(Float64) COMMENT 'Latency, 95th percentile, as if requests lay evenly in their bucket, milliseconds; NULL: not offered, or above the last bucket',
+    `latency_ms_p95_low` Nullable(Float64) COMMENT 'The same, at least, milliseconds',
+    `latency_ms_p95_high` Nullable(Float64) COMMENT 'The same, at most, milliseconds; NULL: not offered, or no limit',
+    `latency_ms_p99` Nullable(Float64) COMMENT 'Latency, 99th percentile, as if requests lay evenly in their bucket, milliseconds; NULL: not offered, or above the last bucket',
+    `latency_ms_p99_low` Nullable(Float64) COMMENT 'The same, at least, milliseconds',
+    `latency_ms_p99_high` Nullable(Float64) COMMENT 'The same, at most, milliseconds; NULL: not offered, or no limit',
+    `ttft_ms_p95` Nullable(Float64) COMMENT 'Time to first token, 95th percentile, as if requests lay evenly in their bucket, milliseconds; NULL: not offered, or above the last bucket',
+    `ttft_ms_p95_low` Nullable(Float64) COMMENT 'The same, at least, milliseconds',
+    `ttft_ms_p95_high` Nullable(Float64) COMMENT 'The same, at most, milliseconds; NULL: not offered, or no limit',
+    `target_rps` Nullable(Float64) COMMENT 'Requests per second that must be served, over all models of the objective; NULL: none said',
+    `served_rps` Nullable(Float64) COMMENT 'Requests per second that did not fail, over all models of the objective, in the time observed',
+    `waiting` Nullable(Float64) COMMENT 'Requests that waited at a time, mean, over all models of the objective; NULL: not offered',
+    `sm_pct` Nullable(Float64) COMMENT 'SM use of its GPUs in the hour, mean of the time held, percent; NULL: nothing measured',
+    `kv_cache_pct` Nullable(Float64) COMMENT 'KV cache of its servers in use, mean, percent; NULL: not offered',
+    `load_pct` Nullable(Float64) COMMENT 'How full it is: the higher of sm_pct and kv_cache_pct, percent',
+    `gpus` Float64 COMMENT 'GPUs allocated to it, mean of the hour, whole GPUs',
+    `target_attainment_pct` Nullable(Float64) COMMENT 'Share of the hours in which the objective must be met, percent',
+    `outcome` LowCardinality(String) COMMENT 'met. missed: inside_pct_high below target_percentile, or served_rps below target_rps while requests waited. unclear: the histogram cannot tell, or latency is not offered. no_traffic: nothing was asked. no_objective: none in force'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'Requests inside the target by hour and endpoint, with the use of the GPUs beside it. See docs/slos.md.'
+AS WITH
+    (histogram, q) -> ceil(q * arraySum(histogram.2)) AS rank,
+    ((histogram, k) -> if(k = 0, NULL, toFloat64(((histogram.1)[arrayFirstIndex(n -> (n >= k), arrayCumSum(histogram.2))]).1))) AS at_least,
+    ((histogram, k) -> if(k = 0, NULL, toFloat64(nullIf(arraySort(tupleElement(histogram.1, 2))[arrayFirstIndex(n -> (n >= k), arrayCumSum(arraySort((n, upto) -> upto, histogram.2, tupleElement(histogram.1, 2))))], 18446744073709551615)))) AS at_most,
+    (histogram -> arraySort(arrayConcat(arrayMap((b, n) -> (b.1, if((b.2) = 18446744073709551615, toFloat64(0), n / ((b.2) - (b.1)))), histogram.1, histogram.2), arrayMap((b, n) -> (b.2, if((b.2) = 18446744073709551615, toFloat64(0), (-n) / ((b.2) - (b.1)))), histogram.1, histogram.2)))) AS steps,
+    (steps_taken -> (tupleElement(steps_taken, 1), arrayCumSum(tupleElement(steps_taken, 2)), arrayCumSum(arrayMap((density, width) -> (density * width), arrayPopBack(arrayPushFront(arrayCumSum(tupleElement(steps_taken, 2)), 0)), arrayMap((x, before) -> toFloat64(x - before), tupleElement(steps_taken, 1), arrayPopBack(arrayPushFront(tupleElement(steps_taken, 1), 0))))))) AS curve,
+    ((histogram, c, k) -> if(at_most(histogram, k) IS NULL, NULL, greatest(least(((c.1)[arrayFirstIndex(n -> (n >= (k - 0.000001)), c.3) - 1]) + ((k - ((c.3)[arrayFirstIndex(n -> (n >= (k - 0.000001)), c.3) - 1])) / ((c.2)[arrayFirstIndex(n -> (n >= (k - 0.000001)), c.3) - 1])), at_most(histogram, k)), at_least(histogram, k)))) AS between,
+    traffic AS
+    (
+        SELECT
+            hour,
+            team,
+            model,
+            endpoint,
+            sum(t.requests) AS ended,
+            if(bitAnd(groupBitOr(t.offered), 2) = 0, NULL, sum(t.errors)) AS failed,
+            maxForEach(t.observed_ms_by_minute) AS observed_by_minute,
+            sum(t.waiting_ms) AS waiting_ms,
+            sum(t.waiting_known_ms) > 0 AS waiting_known,
+            if(sum(t.kv_cache_known_ms) = 0, NULL, sum(t.kv_cache_pct_ms) / sum(t.kv_cache_known_ms)) AS kv_cache_pct,
+            sum(t.latency_ms) AS latency_ms,
+            sumMap(t.latency_buckets, t.latency_counts) AS latency,
+            sumMap(t.ttft_buckets, t.ttft_counts) AS ttft
+        FROM traffic_hourly AS t
+        GROUP BY
+            hour,
+            team,
+            model,
+            endpoint
+    ),
+    gpus AS
+    (
+        SELECT
+            hour,
+            team,
+            model,
+            endpoint,
+            sum(u.held_ms + u.unheld_ms) / 3600000 AS allocated,
+            if(sum(u.held_ms - u.unmeasured_ms) = 0, NULL, (100 * sum(u.busy_ms)) / sum(u.held_ms - u.unmeasured_ms)) AS sm_pct
+        FROM usage_hourly AS u
+        GROUP BY
+            hour,
+            team,
+            model,
+            endpoint
+    ),
+    judged AS
+    (
+        SELECT
+            t.hour AS hour,
+            t.team AS team,
+            t.model AS model,
+            t.endpoint AS endpoint,
+            t.ended AS ended,
+            t.failed AS failed,
+            t.observed_by_minute AS observed_by_minute,
+            t.waiting_ms AS waiting_ms,
+            t.waiting_known AS waiting_known,
+            t.kv_cache_pct AS kv_cache_pct,
+            t.latency_ms AS latency_ms,
+            t.latency AS latency,
+            curve(steps(t.latency)) AS latency_curve,
+            t.ttft AS ttft,
+            curve(steps(t.ttft)) AS ttft_curve,
+            arrayFirst(o -> ((o.model = t.model) AND (o.valid_from <= t.hour)), s.objectives) AS own,
+            arrayFirst(o -> ((o.model = '') AND (o.valid_from <= t.hour)), s.objectives) AS general,
+            if(own.valid_until > t.hour, own, general) AS objective,
+            objective.valid_until > t.hour AS has_objective,
+            1000 * toUInt64(objective.latency_ms) AS target_us,
+            arraySum((b, n) -> if((b.2) <= target_us, n, 0), t.latency.1, t.latency.2) AS surely,
+            arraySum((b, n) -> if((b.1) < target_us, n, 0), t.latency.1, t.latency.2) AS possibly,
+            arraySum((b, n) -> multiIf((b.2) <= target_us, toFloat64(n), ((b.1) >= target_us) OR ((b.2) = 18446744073709551615), toFloat64(0), (n * (target_us - (b.1))) / ((b.2) - (b.1))), t.latency.1, t.latency.2) AS evenly,
+            toInt64(arraySum(t.latency.2)) AS timed,
+            toInt64(ifNull(t.failed, 0)) AS lost,
+            greatest(toInt64(t.ended), timed) AS total,
+            least(lost, greatest((timed + lost) - total, 0)) AS lost_and_timed,
+            greatest((total - (lost - lost_and_timed)) - timed, 0) AS untimed,
+            if(timed = 0, NULL, (100 * greatest(toInt64(surely) - lost_and_timed, 0)) / total) AS low,
+            if(timed = 0, NULL, (100 * least(toInt64(possibly) + untimed, total - lost)) / total) AS high,
+            if(timed = 0, NULL, ((100 * evenly) * (1 - (lost_and_timed / timed))) / (total - untimed)) AS evenly_pct
+        FROM traffic AS t
+        LEFT JOIN slo_list AS s ON (s.team = t.team) AND (s.endpoint = t.endpoint)
+    )
+SELECT
+    j.hour AS hour,
+    if(j.team = '', 'unattributed', j.team) AS team,
+    j.model AS model,
+    j.endpoint AS endpoint,
+    toUInt64(j.total) AS requests,
+    j.failed AS errors,
+    if(has_objective, j.objective.latency_ms, NULL) AS target_latency_ms,
+    if(has_objective, j.objective.percentile, NULL) AS target_percentile,
+    if(has_objective, greatest(least(j.evenly_pct, j.high), j.low), NULL) AS inside_pct,
+    if(has_objective, j.low, NULL) AS inside_pct_low,
+    if(has_objective, j.high, NULL) AS inside_pct_high,
+    if(j.timed = 0, NULL, j.latency_ms / j.timed) AS latency_ms_mean,
+    between(j.latency, j.latency_curve, rank(j.latency, 0.5)) / 1000 AS latency_ms_p50,
+    at_least(j.latency, rank(j.latency, 0.5)) / 1000 AS latency_ms_p50_low,
+    at_most(j.latency, rank(j.latency, 0.5)) / 1000 AS latency_ms_p50_high,
+    between(j.latency, j.latency_curve, rank(j.latency, 0.95)) / 1000 AS latency_ms_p95,
+    at_least(j.latency, rank(j.latency, 0.95)) / 1000 AS latency_ms_p95_low,
+    at_most(j.latency, rank(j.latency, 0.95)) / 1000 AS latency_ms_p95_high,
+    between(j.latency, j.latency_curve, rank(j.latency, 0.99)) / 1000 AS latency_ms_p99,
+    at_least(j.latency, rank(j.latency, 0.99)) / 1000 AS latency_ms_p99_low,
+    at_most(j.latency, rank(j.latency, 0.99)) / 1000 AS latency_ms_p99_high,
+    between(j.ttft, j.ttft_curve, rank(j.ttft, 0.95)) / 1000 AS ttft_ms_p95,
+    at_least(j.ttft, rank(j.ttft, 0.95)) / 1000 AS ttft_ms_p95_low,
+    at_most(j.ttft, rank(j.ttft, 0.95)) / 1000 AS ttft_ms_p95_high,
+    if(has_objective, j.objective.throughput_rps, NULL) AS target_rps,
+    (1000 * sum(j.total - j.lost) OVER of_objective) / nullIf(arraySum(maxForEach(j.observed_by_minute) OVER of_objective), 0) AS served_rps,
+    if(max(j.waiting_known) OVER of_objective, sum(j.waiting_ms) OVER of_objective / nullIf(arraySum(maxForEach(j.observed_by_minute) OVER of_objective), 0), NULL) AS waiting,
+    g.sm_pct AS sm_pct,
+    j.kv_cache_pct AS kv_cache_pct,
+    greatest(ifNull(sm_pct, kv_cache_pct), ifNull(kv_cache_pct, sm_pct)) AS load_pct,
+    g.allocated AS gpus,
+    if(has_objective, j.objective.attainment_pct, NULL) AS target_attainment_pct,
+    multiIf(NOT has_objective, 'no_objective', j.total = 0, 'no_traffic', (j.high < j.objective.percentile) OR ((served_rps < j.objective.throughput_rps) AND (waiting >= 1)), 'missed', j.low >= j.objective.percentile, 'met', 'unclear') AS outcome
+FROM judged AS j
+LEFT JOIN gpus AS g ON (g.hour = j.hour) AND (g.team = j.team) AND (g.model = j.model) AND (g.endpoint = j.endpoint)
+WINDOW of_objective AS (PARTITION BY j.hour, j.team, j.endpoint, j.has_objective, if(j.has_objective, j.objective.model, j.model));
+
+CREATE VIEW slo_list
+(
+    `team` LowCardinality(String) COMMENT 'Team that the endpoint belongs to',
+    `endpoint` LowCardinality(String) COMMENT 'Endpoint',
+    `objectives` Array(Tuple(
+        model String,
+        valid_from DateTime('UTC'),
+        valid_until DateTime('UTC'),
+        latency_ms UInt32,
+        percentile Float64,
+        throughput_rps Nullable(Float64),
+        attainment_pct Float64,
+        owner String)) COMMENT 'Objectives, the latest to begin first: model (empty: any), from when on, until when (2106: no end), latency in milliseconds, percentile, requests a second (NULL: not said), percent of the hours, who answers for it'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'Objectives by team and endpoint, in the order in which they are tried.'
+AS SELECT
+    team,
+    endpoint,
+    arrayReverseSort(objective -> (objective.2), groupArray((toString(s.model), s.valid_from, s.said.1, s.said.2, s.said.3, s.said.4, s.said.5, s.said.6))) AS objectives
+FROM
+(
+    SELECT
+        team,
+        endpoint,
+        model,
+        valid_from,
+        argMax(tuple(ifNull(slo.valid_until, toDateTime('2106-01-01 00:00:00', 'UTC')), slo.latency_ms, toFloat64(slo.percentile), toNullable(toFloat64(slo.throughput_rps)), toFloat64(slo.attainment_pct), slo.owner), applied_at) AS said
+    FROM slos AS slo
+    GROUP BY
+        team,
+        endpoint,
+        model,
+        valid_from
+) AS s
+GROUP BY
+    team,
+    endpoint;
 
 CREATE TABLE slos
 (
@@ -2475,6 +3060,367 @@ ORDER BY hour
 TTL toStartOfDay(hour) + toIntervalHour(9673)
 SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
 COMMENT 'Hours to roll up again: see rolled_hours.';
+
+CREATE VIEW traffic_concentration
+(
+    `day` Date COMMENT 'Day, UTC',
+    `model` LowCardinality(String) COMMENT 'Model; empty: not said',
+    `rank` UInt32 COMMENT 'Place of the model by requests, the most asked being 1',
+    `models` UInt32 COMMENT 'Models that were served on the day',
+    `requests` UInt64 COMMENT 'Requests that ended, well or not',
+    `tokens` UInt64 COMMENT 'Tokens read and generated; 0 where not offered',
+    `request_share_pct` Float64 COMMENT 'Its share of the requests, percent',
+    `cumulative_request_share_pct` Float64 COMMENT 'Share of the requests of this and all models that are asked more, percent: the Pareto curve',
+    `allocated_gpu_hours` Float64 COMMENT 'Allocated to the model, GPU-hours',
+    `busy_gpu_hours` Float64 COMMENT 'SMs busy for the model, GPU-hours',
+    `gpu_share_pct` Nullable(Float64) COMMENT 'Its share of what is allocated to served models, percent; NULL: nothing is',
+    `cumulative_gpu_share_pct` Nullable(Float64) COMMENT 'Share of this and all models that are asked more, percent'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'Share of requests by day and model, the most asked first, beside the share of GPUs.'
+AS WITH
+    served AS
+    (
+        SELECT
+            day,
+            model,
+            sum(t.requests) AS requests,
+            sum(t.prompt_tokens + t.generated_tokens) AS tokens
+        FROM traffic_daily AS t
+        GROUP BY
+            day,
+            model
+    ),
+    gpus AS
+    (
+        SELECT
+            day,
+            model,
+            sum(u.held_ms + u.unheld_ms) AS allocated_ms,
+            sum(u.busy_ms) AS busy_ms
+        FROM usage_daily AS u
+        GROUP BY
+            day,
+            model
+    )
+SELECT
+    s.day AS day,
+    s.model AS model,
+    toUInt32(row_number() OVER by_requests) AS rank,
+    toUInt32(count() OVER of_day) AS models,
+    s.requests AS requests,
+    s.tokens AS tokens,
+    ifNull((100 * s.requests) / nullIf(sum(s.requests) OVER of_day, 0), 0) AS request_share_pct,
+    ifNull((100 * sum(s.requests) OVER by_requests) / nullIf(sum(s.requests) OVER of_day, 0), 0) AS cumulative_request_share_pct,
+    g.allocated_ms / 3600000 AS allocated_gpu_hours,
+    g.busy_ms / 3600000 AS busy_gpu_hours,
+    (100 * g.allocated_ms) / nullIf(sum(g.allocated_ms) OVER of_day, 0) AS gpu_share_pct,
+    (100 * sum(g.allocated_ms) OVER by_requests) / nullIf(sum(g.allocated_ms) OVER of_day, 0) AS cumulative_gpu_share_pct
+FROM served AS s
+LEFT JOIN gpus AS g ON (g.day = s.day) AND (g.model = s.model)
+WINDOW
+    of_day AS (PARTITION BY s.day),
+    by_requests AS (PARTITION BY s.day ORDER BY s.requests DESC, s.model ASC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW);
+
+CREATE VIEW traffic_daily
+(
+    `day` Date COMMENT 'Day, UTC',
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the hosts',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs of the hosts belong to',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    `model` LowCardinality(String) COMMENT 'Owner: model',
+    `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case',
+    `servers_max` UInt32 COMMENT 'Inference servers that were heard in an hour, at most, each of its models counted',
+    `observed_ms` UInt64 COMMENT 'Time in which a server was observed, milliseconds',
+    `requests` UInt64 COMMENT 'Requests that ended, well or not',
+    `errors` UInt64 COMMENT 'Requests that failed; they are among those that ended',
+    `prompt_tokens` UInt64 COMMENT 'Tokens read',
+    `generated_tokens` UInt64 COMMENT 'Tokens generated',
+    `running_ms` UInt64 COMMENT 'Requests in work x time, milliseconds',
+    `running_known_ms` UInt64 COMMENT 'Time of servers that tell how many are in work; with running_ms their mean number on a server, milliseconds',
+    `running_max` UInt32 COMMENT 'Requests in work at a time on a server, at most',
+    `waiting_ms` UInt64 COMMENT 'Requests that waited x time, milliseconds',
+    `waiting_known_ms` UInt64 COMMENT 'Time of servers that tell how many wait, milliseconds',
+    `waiting_max` UInt32 COMMENT 'Requests that waited at a time on a server, at most',
+    `kv_cache_pct_ms` UInt64 COMMENT 'KV cache in use x time, percent x milliseconds',
+    `kv_cache_known_ms` UInt64 COMMENT 'Time of servers that tell it; with kv_cache_pct_ms their mean use of it, milliseconds',
+    `kv_cache_pct_max` UInt8 COMMENT 'KV cache in use on a server, highest, percent',
+    `latency_ms` UInt64 COMMENT 'Sum of all latencies, milliseconds',
+    `ttft_ms` UInt64 COMMENT 'Sum of all times to first token, milliseconds',
+    `latency_buckets` Array(Tuple(
+        above_us UInt64,
+        upto_us UInt64)) COMMENT 'Histogram of latency, from the arrival of a request to the end of its answer: the buckets that are not empty, each from above its lower edge to its upper edge, microseconds; 18446744073709551615: no limit',
+    `latency_counts` Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative',
+    `ttft_buckets` Array(Tuple(
+        above_us UInt64,
+        upto_us UInt64)) COMMENT 'Histogram of time to first token: likewise, microseconds',
+    `ttft_counts` Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative',
+    `offered` UInt16 COMMENT 'Which figures any of the servers offers: 1 requests, 2 errors, 4 prompt tokens, 8 generated tokens, 16 running, 32 waiting, 64 KV cache; others are 0 and mean nothing'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'What inference servers served, by day and owner. See docs/traffic.md.'
+AS SELECT
+    toDate(t.hour) AS day,
+    cluster,
+    host_pool,
+    pool,
+    team,
+    model,
+    endpoint,
+    use_case,
+    max(t.servers) AS servers_max,
+    sum(arraySum(t.observed_ms_by_minute)) AS observed_ms,
+    sum(t.requests) AS requests,
+    sum(t.errors) AS errors,
+    sum(t.prompt_tokens) AS prompt_tokens,
+    sum(t.generated_tokens) AS generated_tokens,
+    sum(t.running_ms) AS running_ms,
+    sum(t.running_known_ms) AS running_known_ms,
+    max(t.running_max) AS running_max,
+    sum(t.waiting_ms) AS waiting_ms,
+    sum(t.waiting_known_ms) AS waiting_known_ms,
+    max(t.waiting_max) AS waiting_max,
+    sum(t.kv_cache_pct_ms) AS kv_cache_pct_ms,
+    sum(t.kv_cache_known_ms) AS kv_cache_known_ms,
+    max(t.kv_cache_pct_max) AS kv_cache_pct_max,
+    sum(t.latency_ms) AS latency_ms,
+    sum(t.ttft_ms) AS ttft_ms,
+    (sumMap(t.latency_buckets, t.latency_counts)).1 AS latency_buckets,
+    (sumMap(t.latency_buckets, t.latency_counts)).2 AS latency_counts,
+    (sumMap(t.ttft_buckets, t.ttft_counts)).1 AS ttft_buckets,
+    (sumMap(t.ttft_buckets, t.ttft_counts)).2 AS ttft_counts,
+    groupBitOr(t.offered) AS offered
+FROM traffic_hourly AS t
+GROUP BY
+    day,
+    cluster,
+    host_pool,
+    pool,
+    team,
+    model,
+    endpoint,
+    use_case
+UNION ALL
+SELECT
+    day,
+    cluster,
+    host_pool,
+    pool,
+    team,
+    model,
+    endpoint,
+    use_case,
+    servers_max,
+    observed_ms,
+    requests,
+    errors,
+    prompt_tokens,
+    generated_tokens,
+    running_ms,
+    running_known_ms,
+    running_max,
+    waiting_ms,
+    waiting_known_ms,
+    waiting_max,
+    kv_cache_pct_ms,
+    kv_cache_known_ms,
+    kv_cache_pct_max,
+    latency_ms,
+    ttft_ms,
+    latency_buckets,
+    latency_counts,
+    ttft_buckets,
+    ttft_counts,
+    offered
+FROM traffic_daily_versions
+FINAL
+WHERE (day < (
+    SELECT toDate(hourly_from)
+    FROM kept_from
+)) AND ((day, computed_at) IN (
+    SELECT
+        day,
+        max(computed_at)
+    FROM rolled_days
+    GROUP BY day
+));
+
+CREATE TABLE traffic_daily_versions
+(
+    `day` Date COMMENT 'Day, UTC' CODEC(DoubleDelta, ZSTD(1)),
+    `computed_at` DateTime64(6, 'UTC') COMMENT 'Version of the day' CODEC(DoubleDelta, ZSTD(1)),
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the hosts',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs of the hosts belong to',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    `model` LowCardinality(String) COMMENT 'Owner: model',
+    `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case',
+    `servers_max` UInt32 COMMENT 'Inference servers that were heard in an hour, at most, each of its models counted' CODEC(T64, ZSTD(1)),
+    `observed_ms` UInt64 COMMENT 'Time in which a server was observed, milliseconds' CODEC(T64, ZSTD(1)),
+    `requests` UInt64 COMMENT 'Requests that ended, well or not' CODEC(T64, ZSTD(1)),
+    `errors` UInt64 COMMENT 'Requests that failed; they are among those that ended' CODEC(T64, ZSTD(1)),
+    `prompt_tokens` UInt64 COMMENT 'Tokens read' CODEC(T64, ZSTD(1)),
+    `generated_tokens` UInt64 COMMENT 'Tokens generated' CODEC(T64, ZSTD(1)),
+    `running_ms` UInt64 COMMENT 'Requests in work x time, milliseconds' CODEC(T64, ZSTD(1)),
+    `running_known_ms` UInt64 COMMENT 'Time of servers that tell how many are in work; with running_ms their mean number on a server, milliseconds' CODEC(T64, ZSTD(1)),
+    `running_max` UInt32 COMMENT 'Requests in work at a time on a server, at most' CODEC(T64, ZSTD(1)),
+    `waiting_ms` UInt64 COMMENT 'Requests that waited x time, milliseconds' CODEC(T64, ZSTD(1)),
+    `waiting_known_ms` UInt64 COMMENT 'Time of servers that tell how many wait, milliseconds' CODEC(T64, ZSTD(1)),
+    `waiting_max` UInt32 COMMENT 'Requests that waited at a time on a server, at most' CODEC(T64, ZSTD(1)),
+    `kv_cache_pct_ms` UInt64 COMMENT 'KV cache in use x time, percent x milliseconds' CODEC(T64, ZSTD(1)),
+    `kv_cache_known_ms` UInt64 COMMENT 'Time of servers that tell it; with kv_cache_pct_ms their mean use of it, milliseconds' CODEC(T64, ZSTD(1)),
+    `kv_cache_pct_max` UInt8 COMMENT 'KV cache in use on a server, highest, percent' CODEC(ZSTD(1)),
+    `latency_ms` UInt64 COMMENT 'Sum of all latencies, milliseconds' CODEC(T64, ZSTD(1)),
+    `ttft_ms` UInt64 COMMENT 'Sum of all times to first token, milliseconds' CODEC(T64, ZSTD(1)),
+    `latency_buckets` Array(Tuple(
+        above_us UInt64,
+        upto_us UInt64)) COMMENT 'Histogram of latency, from the arrival of a request to the end of its answer: the buckets that are not empty, each from above its lower edge to its upper edge, microseconds; 18446744073709551615: no limit' CODEC(ZSTD(1)),
+    `latency_counts` Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative' CODEC(ZSTD(1)),
+    `ttft_buckets` Array(Tuple(
+        above_us UInt64,
+        upto_us UInt64)) COMMENT 'Histogram of time to first token: likewise, microseconds' CODEC(ZSTD(1)),
+    `ttft_counts` Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative' CODEC(ZSTD(1)),
+    `offered` UInt16 COMMENT 'Which figures any of the servers offers: 1 requests, 2 errors, 4 prompt tokens, 8 generated tokens, 16 running, 32 waiting, 64 KV cache; others are 0 and mean nothing' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(day)
+ORDER BY (day, computed_at, pool, team, model, endpoint, use_case, cluster, host_pool)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
+COMMENT 'What inference servers served, by day and owner, all versions. Read traffic_daily instead.';
+
+CREATE VIEW traffic_hourly
+(
+    `hour` DateTime('UTC') COMMENT 'Start of the hour',
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the hosts',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs of the hosts belong to',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    `model` LowCardinality(String) COMMENT 'Owner: model',
+    `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case',
+    `servers` UInt32 COMMENT 'Inference servers that were heard, each of its models counted',
+    `observed_ms_by_minute` Array(UInt64) COMMENT '60 values, one a minute: the part of it in which a server was observed, milliseconds',
+    `requests_by_minute` Array(UInt64) COMMENT '60 values, one a minute: requests that ended in it',
+    `requests` UInt64 COMMENT 'Requests that ended, well or not',
+    `errors` UInt64 COMMENT 'Requests that failed; they are among those that ended',
+    `prompt_tokens` UInt64 COMMENT 'Tokens read',
+    `generated_tokens` UInt64 COMMENT 'Tokens generated',
+    `running_ms` UInt64 COMMENT 'Requests in work x time, milliseconds',
+    `running_known_ms` UInt64 COMMENT 'Time of servers that tell how many are in work; with running_ms their mean number on a server, milliseconds',
+    `running_max` UInt32 COMMENT 'Requests in work at a time on a server, at most',
+    `waiting_ms` UInt64 COMMENT 'Requests that waited x time, milliseconds',
+    `waiting_known_ms` UInt64 COMMENT 'Time of servers that tell how many wait, milliseconds',
+    `waiting_max` UInt32 COMMENT 'Requests that waited at a time on a server, at most',
+    `kv_cache_pct_ms` UInt64 COMMENT 'KV cache in use x time, percent x milliseconds',
+    `kv_cache_known_ms` UInt64 COMMENT 'Time of servers that tell it; with kv_cache_pct_ms their mean use of it, milliseconds',
+    `kv_cache_pct_max` UInt8 COMMENT 'KV cache in use on a server, highest, percent',
+    `latency_ms` UInt64 COMMENT 'Sum of all latencies, milliseconds',
+    `ttft_ms` UInt64 COMMENT 'Sum of all times to first token, milliseconds',
+    `latency_buckets` Array(Tuple(
+        above_us UInt64,
+        upto_us UInt64)) COMMENT 'Histogram of latency, from the arrival of a request to the end of its answer: the buckets that are not empty, each from above its lower edge to its upper edge, microseconds; 18446744073709551615: no limit',
+    `latency_counts` Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative',
+    `ttft_buckets` Array(Tuple(
+        above_us UInt64,
+        upto_us UInt64)) COMMENT 'Histogram of time to first token: likewise, microseconds',
+    `ttft_counts` Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative',
+    `offered` UInt16 COMMENT 'Which figures any of the servers offers: 1 requests, 2 errors, 4 prompt tokens, 8 generated tokens, 16 running, 32 waiting, 64 KV cache; others are 0 and mean nothing'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'What inference servers served, by hour and owner. See docs/traffic.md.'
+AS SELECT
+    hour,
+    cluster,
+    host_pool,
+    pool,
+    team,
+    model,
+    endpoint,
+    use_case,
+    servers,
+    observed_ms_by_minute,
+    requests_by_minute,
+    requests,
+    errors,
+    prompt_tokens,
+    generated_tokens,
+    running_ms,
+    running_known_ms,
+    running_max,
+    waiting_ms,
+    waiting_known_ms,
+    waiting_max,
+    kv_cache_pct_ms,
+    kv_cache_known_ms,
+    kv_cache_pct_max,
+    latency_ms,
+    ttft_ms,
+    latency_buckets,
+    latency_counts,
+    ttft_buckets,
+    ttft_counts,
+    offered
+FROM traffic_hourly_versions
+FINAL
+WHERE (hour >= (
+    SELECT hourly_from
+    FROM kept_from
+)) AND ((hour, computed_at) IN (
+    SELECT
+        hour,
+        argMax(computed_at, rolled_at)
+    FROM rolled_hours
+    GROUP BY hour
+));
+
+CREATE TABLE traffic_hourly_versions
+(
+    `hour` DateTime('UTC') COMMENT 'Start of the hour' CODEC(DoubleDelta, ZSTD(1)),
+    `computed_at` DateTime64(6, 'UTC') COMMENT 'Version of the hour' CODEC(DoubleDelta, ZSTD(1)),
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the hosts',
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs of the hosts belong to',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    `model` LowCardinality(String) COMMENT 'Owner: model',
+    `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case',
+    `servers` UInt32 COMMENT 'Inference servers that were heard, each of its models counted' CODEC(T64, ZSTD(1)),
+    `observed_ms_by_minute` Array(UInt64) COMMENT '60 values, one a minute: the part of it in which a server was observed, milliseconds' CODEC(T64, ZSTD(1)),
+    `requests_by_minute` Array(UInt64) COMMENT '60 values, one a minute: requests that ended in it' CODEC(T64, ZSTD(1)),
+    `requests` UInt64 COMMENT 'Requests that ended, well or not' CODEC(T64, ZSTD(1)),
+    `errors` UInt64 COMMENT 'Requests that failed; they are among those that ended' CODEC(T64, ZSTD(1)),
+    `prompt_tokens` UInt64 COMMENT 'Tokens read' CODEC(T64, ZSTD(1)),
+    `generated_tokens` UInt64 COMMENT 'Tokens generated' CODEC(T64, ZSTD(1)),
+    `running_ms` UInt64 COMMENT 'Requests in work x time, milliseconds' CODEC(T64, ZSTD(1)),
+    `running_known_ms` UInt64 COMMENT 'Time of servers that tell how many are in work; with running_ms their mean number on a server, milliseconds' CODEC(T64, ZSTD(1)),
+    `running_max` UInt32 COMMENT 'Requests in work at a time on a server, at most' CODEC(T64, ZSTD(1)),
+    `waiting_ms` UInt64 COMMENT 'Requests that waited x time, milliseconds' CODEC(T64, ZSTD(1)),
+    `waiting_known_ms` UInt64 COMMENT 'Time of servers that tell how many wait, milliseconds' CODEC(T64, ZSTD(1)),
+    `waiting_max` UInt32 COMMENT 'Requests that waited at a time on a server, at most' CODEC(T64, ZSTD(1)),
+    `kv_cache_pct_ms` UInt64 COMMENT 'KV cache in use x time, percent x milliseconds' CODEC(T64, ZSTD(1)),
+    `kv_cache_known_ms` UInt64 COMMENT 'Time of servers that tell it; with kv_cache_pct_ms their mean use of it, milliseconds' CODEC(T64, ZSTD(1)),
+    `kv_cache_pct_max` UInt8 COMMENT 'KV cache in use on a server, highest, percent' CODEC(ZSTD(1)),
+    `latency_ms` UInt64 COMMENT 'Sum of all latencies, milliseconds' CODEC(T64, ZSTD(1)),
+    `ttft_ms` UInt64 COMMENT 'Sum of all times to first token, milliseconds' CODEC(T64, ZSTD(1)),
+    `latency_buckets` Array(Tuple(
+        above_us UInt64,
+        upto_us UInt64)) COMMENT 'Histogram of latency, from the arrival of a request to the end of its answer: the buckets that are not empty, each from above its lower edge to its upper edge, microseconds; 18446744073709551615: no limit' CODEC(ZSTD(1)),
+    `latency_counts` Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative' CODEC(ZSTD(1)),
+    `ttft_buckets` Array(Tuple(
+        above_us UInt64,
+        upto_us UInt64)) COMMENT 'Histogram of time to first token: likewise, microseconds' CODEC(ZSTD(1)),
+    `ttft_counts` Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative' CODEC(ZSTD(1)),
+    `offered` UInt16 COMMENT 'Which figures any of the servers offers: 1 requests, 2 errors, 4 prompt tokens, 8 generated tokens, 16 running, 32 waiting, 64 KV cache; others are 0 and mean nothing' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(hour)
+ORDER BY (hour, computed_at, pool, team, model, endpoint, use_case, cluster, host_pool)
+TTL toStartOfDay(hour) + toIntervalHour(9673)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
+COMMENT 'What inference servers served, by hour and owner, all versions. Read traffic_hourly instead.';
 
 CREATE VIEW unattributed_usage
 (

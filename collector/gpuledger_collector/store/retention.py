@@ -37,11 +37,12 @@ TABLES = {
     ),
     "hourly": (
         *("usage_hourly_versions", "capacity_hourly_versions", "workload_hourly_versions"),
-        *("rolled_hours", "touched_hours", "telemetry_gaps_raw"),
+        *("traffic_hourly_versions", "rolled_hours", "touched_hours", "telemetry_gaps_raw"),
     ),
     "daily": (
         *("usage_daily_versions", "capacity_daily_versions", "ledger_daily_versions"),
-        *("resource_profile_versions", "rolled_days"),
+        *("resource_profile_versions", "traffic_daily_versions", "scaling_verdict_versions"),
+        "rolled_days",
     ),
 }
 """What each setting is about."""

@@ -97,28 +97,3 @@ ENGINE = ReplacingMergeTree
 ORDER BY (rule, evaluated_at)
 TTL toDateTime(evaluated_at) + INTERVAL 30 DAY
 COMMENT 'When which rule was evaluated.';
-
-CREATE TABLE IF NOT EXISTS endpoint_traffic_raw
-(
-    ts DateTime('UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'Start of the window',
-    window_s UInt16 CODEC(ZSTD(1)) COMMENT 'Length of the window, seconds',
-    cluster LowCardinality(String) COMMENT 'Cluster of the host',
-    host LowCardinality(String) COMMENT 'Host that reported the row',
-    team LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
-    model LowCardinality(String) COMMENT 'Owner: model',
-    endpoint LowCardinality(String) COMMENT 'Owner: endpoint',
-    pool LowCardinality(String) COMMENT 'Pool that the workload says it belongs to',
-    workload LowCardinality(String) COMMENT 'Name of the workload, unique on its host',
-    requests UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Requests answered',
-    errors UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Requests that failed',
-    latency_histogram Map(UInt32, UInt64) CODEC(ZSTD(1)) COMMENT 'Upper edge of a bucket, milliseconds -> requests in it; not cumulative',
-    prompt_tokens UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens read',
-    generated_tokens UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Tokens generated'
-)
-ENGINE = ReplacingMergeTree
-PARTITION BY toDate(ts)
-PRIMARY KEY (pool, toStartOfHour(ts), host)
-ORDER BY (pool, toStartOfHour(ts), host, endpoint, workload, ts, cluster)
-TTL toStartOfDay(ts) + INTERVAL 337 HOUR
-SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
-COMMENT 'Raw traffic windows per endpoint, before deduplication. Read endpoint_traffic instead.';

@@ -3,11 +3,13 @@
 --
 -- rolled_at says when the roll-up of an hour began, and it may have ended after a day was computed:
 -- hence {rest_s} once more. In the last week in which it has hours a day is computed once
--- more, and again after every new request or price: those reach back, and views of hours show it.
+-- more, and again after every new request, price or objective: those reach back, and views of hours
+-- show it.
 WITH
     (SELECT toDate(hourly_from) FROM kept_from) AS hourly_from,
     (SELECT max(applied_at) FROM capacity_requests) AS requested_at,
-    (SELECT max(applied_at) FROM gpu_prices) AS priced_at
+    (SELECT max(applied_at) FROM gpu_prices) AS priced_at,
+    (SELECT max(applied_at) FROM slos) AS promised_at
 SELECT toString(h.day)
 FROM
 (
@@ -24,7 +26,7 @@ WHERE h.rolled_at < now64(6) - INTERVAL {rest_s:UInt32} SECOND
     AND (
         h.rolled_at + INTERVAL {rest_s:UInt32} SECOND >= d.computed_at
         OR (h.day < hourly_from + 7 AND d.computed_at < greatest(
-            requested_at, priced_at,
+            requested_at, priced_at, promised_at,
             toDateTime64(toDate(now('UTC')) + (h.day - hourly_from) - 6, 6, 'UTC')
         ))
     )

@@ -1,5 +1,5 @@
 -- description = "Work of another pool runs on GPUs of the production pool."
--- remedy = "Move it to GPUs of its own pool; look first at the teams it shares hosts with."
+-- remedy = "Move it to GPUs of its own pool; look first at whom slo_hurt names, then at the teams it shares hosts with."
 -- severity = "critical"
 -- [thresholds]
 -- production_pool = { default = "production", unit = "pool", meaning = "Pool that is to be kept free of other work" }
@@ -11,7 +11,7 @@ WITH
     work AS
     (
         SELECT
-            hour, cluster, host, gpu, gpu_model, host_pool, pool, workload,
+            hour, cluster, host, gpu, gpu_model, host_pool, pool, model, endpoint, workload,
             if(w.team = '', 'unattributed', w.team) AS team,
             (w.held_ms + w.unheld_ms) / 3600000 AS gpu_hours
         FROM workload_hourly AS w
@@ -23,6 +23,49 @@ WITH
         SELECT hour, cluster, host, groupUniqArrayIf(w.team, w.pool = w.host_pool) AS residents
         FROM work AS w
         GROUP BY hour, cluster, host
+    ),
+    beside AS
+    (
+        SELECT DISTINCT
+            g.cluster AS cluster, g.team AS guest, g.pool AS guest_pool,
+            r.hour AS hour, r.team AS team, r.model AS model, r.endpoint AS endpoint
+        FROM (SELECT DISTINCT hour, cluster, host, team, pool FROM work WHERE pool != host_pool) AS g
+        INNER JOIN work AS r ON r.hour = g.hour AND r.cluster = g.cluster AND r.host = g.host
+        WHERE r.pool = r.host_pool
+    ),
+    attainment AS
+    (
+        SELECT hour, team, model, endpoint, outcome = 'missed' AS missed
+        FROM slo_attainment
+        WHERE outcome IN ('met', 'missed', 'unclear')
+            AND hour >= newest - toIntervalSecond(3600 * {lookback_hours:Float64})
+    ),
+    hurt AS
+    (
+        SELECT cluster, guest, guest_pool, arrayStringConcat(arraySort(groupArray(10)(said)), '; ') AS endpoints
+        FROM
+        (
+            SELECT
+                b.cluster AS cluster, b.guest AS guest, b.guest_pool AS guest_pool,
+                countIf(a.missed) AS missed,
+                concat(
+                    arrayStringConcat(arrayFilter(part -> part != '', [b.team, b.model, b.endpoint]), ' '),
+                    ' missed in ', toString(missed), ' of ', toString(count()), ' hours beside it, in ',
+                    toString(any(o.missed) - missed), ' of ', toString(any(o.judged) - count()), ' others'
+                ) AS said
+            FROM beside AS b
+            INNER JOIN attainment AS a
+                ON a.hour = b.hour AND a.team = b.team AND a.model = b.model AND a.endpoint = b.endpoint
+            INNER JOIN
+            (
+                SELECT team, model, endpoint, countIf(t.missed) AS missed, count() AS judged
+                FROM attainment AS t
+                GROUP BY team, model, endpoint
+            ) AS o ON o.team = b.team AND o.model = b.model AND o.endpoint = b.endpoint
+            GROUP BY b.cluster, b.guest, b.guest_pool, b.team, b.model, b.endpoint
+            HAVING missed > 0
+        )
+        GROUP BY cluster, guest, guest_pool
     )
 SELECT
     concat(w.team, ' (', w.pool, ')', if(w.cluster = '', '', concat(' in ', w.cluster))) AS subject,
@@ -41,10 +84,12 @@ SELECT
         'hosts', arrayStringConcat(arraySort(groupUniqArray(10)(w.host)), ', '),
         'workloads', arrayStringConcat(arraySort(groupUniqArray(10)(w.workload)), ', '),
         'shares_hosts_with', arrayStringConcat(arraySort(groupUniqArrayArray(h.residents)), ', '),
+        'slo_hurt', any(t.endpoints),
         'last_hour', toString(max(w.hour))
     ) AS evidence
 FROM work AS w
 INNER JOIN hosts AS h ON h.hour = w.hour AND h.cluster = w.cluster AND h.host = w.host
+LEFT JOIN hurt AS t ON t.cluster = w.cluster AND t.guest = w.team AND t.guest_pool = w.pool
 WHERE w.pool != w.host_pool
 GROUP BY w.cluster, w.team, w.pool
 HAVING sum(w.gpu_hours) >= {min_gpu_hours:Float64}

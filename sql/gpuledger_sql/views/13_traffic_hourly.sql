@@ -1,0 +1,73 @@
+-- What did inference servers serve? The versions of hours that count; see migrations/0003_rollups.sql.
+CREATE OR REPLACE VIEW traffic_hourly
+(
+    hour DateTime('UTC') COMMENT 'Start of the hour',
+    cluster LowCardinality(String) COMMENT 'Cluster of the hosts',
+    host_pool LowCardinality(String) COMMENT 'Pool that the GPUs of the hosts belong to',
+    pool LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    team LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    model LowCardinality(String) COMMENT 'Owner: model',
+    endpoint LowCardinality(String) COMMENT 'Owner: endpoint',
+    use_case LowCardinality(String) COMMENT 'Owner: use case',
+    servers UInt32 COMMENT 'Inference servers that were heard, each of its models counted',
+    observed_ms_by_minute Array(UInt64) COMMENT '60 values, one a minute: the part of it in which a server was observed, milliseconds',
+    requests_by_minute Array(UInt64) COMMENT '60 values, one a minute: requests that ended in it',
+    requests UInt64 COMMENT 'Requests that ended, well or not',
+    errors UInt64 COMMENT 'Requests that failed; they are among those that ended',
+    prompt_tokens UInt64 COMMENT 'Tokens read',
+    generated_tokens UInt64 COMMENT 'Tokens generated',
+    running_ms UInt64 COMMENT 'Requests in work x time, milliseconds',
+    running_known_ms UInt64 COMMENT 'Time of servers that tell how many are in work; with running_ms their mean number on a server, milliseconds',
+    running_max UInt32 COMMENT 'Requests in work at a time on a server, at most',
+    waiting_ms UInt64 COMMENT 'Requests that waited x time, milliseconds',
+    waiting_known_ms UInt64 COMMENT 'Time of servers that tell how many wait, milliseconds',
+    waiting_max UInt32 COMMENT 'Requests that waited at a time on a server, at most',
+    kv_cache_pct_ms UInt64 COMMENT 'KV cache in use x time, percent x milliseconds',
+    kv_cache_known_ms UInt64 COMMENT 'Time of servers that tell it; with kv_cache_pct_ms their mean use of it, milliseconds',
+    kv_cache_pct_max UInt8 COMMENT 'KV cache in use on a server, highest, percent',
+    latency_ms UInt64 COMMENT 'Sum of all latencies, milliseconds',
+    ttft_ms UInt64 COMMENT 'Sum of all times to first token, milliseconds',
+    latency_buckets Array(Tuple(above_us UInt64, upto_us UInt64)) COMMENT 'Histogram of latency, from the arrival of a request to the end of its answer: the buckets that are not empty, each from above its lower edge to its upper edge, microseconds; 18446744073709551615: no limit',
+    latency_counts Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative',
+    ttft_buckets Array(Tuple(above_us UInt64, upto_us UInt64)) COMMENT 'Histogram of time to first token: likewise, microseconds',
+    ttft_counts Array(UInt64) COMMENT 'Requests in each of these buckets, not cumulative',
+    offered UInt16 COMMENT 'Which figures any of the servers offers: 1 requests, 2 errors, 4 prompt tokens, 8 generated tokens, 16 running, 32 waiting, 64 KV cache; others are 0 and mean nothing'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS
+SELECT
+    hour,
+    cluster,
+    host_pool,
+    pool,
+    team,
+    model,
+    endpoint,
+    use_case,
+    servers,
+    observed_ms_by_minute,
+    requests_by_minute,
+    requests,
+    errors,
+    prompt_tokens,
+    generated_tokens,
+    running_ms,
+    running_known_ms,
+    running_max,
+    waiting_ms,
+    waiting_known_ms,
+    waiting_max,
+    kv_cache_pct_ms,
+    kv_cache_known_ms,
+    kv_cache_pct_max,
+    latency_ms,
+    ttft_ms,
+    latency_buckets,
+    latency_counts,
+    ttft_buckets,
+    ttft_counts,
+    offered
+FROM traffic_hourly_versions FINAL
+WHERE hour >= (SELECT hourly_from FROM kept_from)
+    AND (hour, computed_at) IN (SELECT hour, argMax(computed_at, rolled_at) FROM rolled_hours GROUP BY hour)
+COMMENT 'What inference servers served, by hour and owner. See docs/traffic.md.'
