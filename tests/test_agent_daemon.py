@@ -18,6 +18,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from gpuledger_agent import __version__
 from gpuledger_agent.health import COLLECTOR, DRIVER
 from gpuledger_collector.serve import CollectorThread
 from gpuledger_collector.store.client import StoreConfig
@@ -86,6 +87,16 @@ def test_agent_when_two_share_a_gpu_then_their_shares_are_in_the_books(
             wait_until(lambda: one(client, "SELECT count() FROM gpu_usage") >= 6)
             running.send_signal(signal.SIGTERM)
             assert running.wait(20) == 0
+    started = log_of(tmp_path).splitlines()[0].partition("event=started ")[2]
+    facts = dict(fact.split("=", 1) for fact in started.split())
+    assert facts == {
+        "version": __version__,
+        "host": "node-1",
+        "cluster": "-",
+        "window_s": "1",
+        "spool": str(tmp_path / "spool" / "spool.sqlite"),
+        "collectors": collector.address,
+    }
     whole = "ts IN (SELECT ts FROM gpu_usage WHERE gpu_index = 0 AND observed_ms = 1000)"
     rows = client.query(
         "SELECT team, model, min(held_ms), max(held_ms), avg(sm_busy_ms), any(mem_mib_max),"

@@ -286,12 +286,13 @@ def test_spool_when_full_for_days_then_each_day_is_one_gap(tmp_path: Path) -> No
 def test_gaps_when_the_agent_is_killed_before_it_told_then_they_are_told_after(
     tmp_path: Path,
 ) -> None:
-    path = tmp_path / "spool.sqlite"
-    spool = Spool(path, max_bytes=5_000)
+    spool = Spool(tmp_path / "spool.sqlite", max_bytes=5_000)
     fill(spool, 20)
     dropped = spool.state().rows_dropped
     # As after kill -9: nothing is closed.
-    again = Spool(path, max_bytes=5_000)
+    for part in ("spool.sqlite", "spool.sqlite-wal"):
+        shutil.copy(tmp_path / part, tmp_path / f"copy-{part}")
+    again = Spool(tmp_path / "copy-spool.sqlite", max_bytes=5_000)
     assert sum(gap.rows for gap in told(again)) == dropped > 0
     again.close()
     spool.close()

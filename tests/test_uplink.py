@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sqlite3
 from pathlib import Path
 
@@ -134,8 +135,23 @@ def test_collector_when_it_comes_back_then_the_agent_finds_it_and_says_so_once(
         session.welcome()
         session.ack(session.batch())
         wait_until(lambda: not waiting(spool))
-        assert caplog.text.count("event=collector_unreachable") == 1
-        assert caplog.text.count("event=collector_reached") == 1
+    lines = [record.getMessage() for record in caplog.records[:2]]
+    assert lines[0].startswith("event=collector_unreachable")
+    assert re.fullmatch(rf"event=collector_connected address={address} after_s=\d+\.\d", lines[1])
+
+
+def test_collector_when_it_is_there_from_the_first_then_the_agent_says_so_once(
+    scripted: ScriptedCollector, spool: Spool, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    fill(spool, 2)
+    start(scripted.address)
+    session = scripted.session()
+    session.welcome()
+    session.ack(*session.batches(2))
+    wait_until(lambda: not waiting(spool))
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line == f"event=collector_connected address={scripted.address}"
 
 
 def test_addresses_when_the_first_do_not_answer_then_the_next_is_tried(
@@ -149,7 +165,11 @@ def test_addresses_when_the_first_do_not_answer_then_the_next_is_tried(
 
 
 def test_collector_when_it_owes_an_answer_for_too_long_then_another_is_tried(
-    scripted: ScriptedCollector, spool: Spool, start: Start, monkeypatch: pytest.MonkeyPatch
+    scripted: ScriptedCollector,
+    spool: Spool,
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(stream, "SILENCE_S", 0.2)
     monkeypatch.setattr(stream, "CHECK_S", 0.05)
@@ -162,6 +182,9 @@ def test_collector_when_it_owes_an_answer_for_too_long_then_another_is_tried(
         session.welcome()
         session.ack(session.batch())
         wait_until(lambda: not waiting(spool))
+    lost = caplog.records[0].getMessage()
+    assert lost.startswith(f"event=collector_unreachable address={stuck.address}")
+    assert "reason='no answer for 0.2 s'" in lost
 
 
 def test_batch_when_refused_as_a_whole_then_it_is_set_aside_and_others_follow(

@@ -111,6 +111,11 @@ class Daemon:
     def run(self, stop: threading.Event) -> None:
         """Measure and send until `stop` is set; then write what is open and end."""
         raise_file_limit()
+        log.info(
+            "event=started version=%s host=%s cluster=%s window_s=%d spool=%s collectors=%s",
+            *(__version__, self._config.host, self._config.cluster or "-", self._config.window_s),
+            *(self._config.spool or "memory", ",".join(self._config.collectors)),
+        )
         self._serve_metrics()
         self._serve_health()
         threads = [

@@ -25,6 +25,7 @@ from gpuledger_agent.spool_file import (
     salvage,
     set_aside,
 )
+from gpuledger_agent.spool_lock import SpoolInUse, SpoolLock
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 
 log = logging.getLogger(__name__)
@@ -87,12 +88,19 @@ class Spool:
         """End of what an earlier run wrote, seconds since the epoch; None while the file has never
         opened, 0 in a new spool."""
         self._begins: int | None = None
+        self._owned = None if path is None else SpoolLock(path)
         try:
             self._open()
+        except SpoolInUse as error:
+            raise SpoolError(
+                f"spool {path}: {error};"
+                " stop that one, or give this one a file of its own (--spool)"
+            ) from error
         except Unreadable as error:
             self._trouble(error)
         except (sqlite3.Error, OSError) as error:
             if not passes(error, path):
+                self.close()
                 raise SpoolError(
                     f"spool {path}: {error}; give the agent a directory it can write (--spool)"
                 ) from error
@@ -178,11 +186,15 @@ class Spool:
         with self._lock:
             if self._file is not None:
                 self._file.close()
+            if self._owned is not None:
+                self._owned.release()
 
     # Whoever calls what follows holds the lock.
 
     def _open(self) -> SpoolFile:
         """Open the file and count what is there. Raises sqlite3.Error, OSError or Unreadable."""
+        if self._owned is not None:
+            self._owned.take()
         file = self._file = SpoolFile(self._path)
         waiting, size = file.size()
         self._count = waiting + len(self._memory)

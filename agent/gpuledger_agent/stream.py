@@ -13,7 +13,6 @@ from typing import Any
 import grpc
 
 from gpuledger_agent.encode import row_count
-from gpuledger_agent.log import Once
 from gpuledger_agent.spool import Spool
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 from gpuledger_proto.v1.telemetry_pb2_grpc import TelemetryStub
@@ -66,7 +65,7 @@ class Uplink:
         self._hello = hello
         self._stop = threading.Event()
         self._session: _Session | None = None
-        self._once = Once(log)
+        self._lost_at: float | None = None
         self.counters = StreamCounters()
 
     def run(self) -> None:
@@ -104,23 +103,35 @@ class Uplink:
                 for message in call:
                     session.incoming(message)
                     if session.welcomed and not self.counters.connected:
-                        self.counters.connected = True
-                        self.counters.connects += 1
-                        self._once.over("link", "event=collector_reached address=%s", address)
+                        self._reached(address)
                 why = "the collector ended the stream"
         except grpc.RpcError as error:
-            why = reason(error)
+            why = session.gave_up or reason(error)
         finally:
             self.counters.connected = False
             session.end()
         if not self._stop.is_set():
-            self._once.warning(
-                "link",
-                "event=collector_unreachable address=%s reason=%r windows wait in the spool",
-                address,
-                why,
-            )
+            self._lost(address, why)
         return session.welcomed
+
+    def _reached(self, address: str) -> None:
+        self.counters.connected = True
+        self.counters.connects += 1
+        if self._lost_at is None:
+            log.info("event=collector_connected address=%s", address)
+        else:
+            away_s = time.monotonic() - self._lost_at
+            log.info("event=collector_connected address=%s after_s=%.1f", address, away_s)
+        self._lost_at = None
+
+    def _lost(self, address: str, why: str) -> None:
+        """Say it once an outage, however many attempts that takes."""
+        if self._lost_at is None:
+            self._lost_at = time.monotonic()
+            log.warning(
+                "event=collector_unreachable address=%s reason=%r windows wait in the spool",
+                *(address, why),
+            )
 
 
 class _Session:
@@ -147,6 +158,8 @@ class _Session:
         self._max_in_flight = 0
         self._heard_at = time.monotonic()
         self.welcomed = False
+        self.gave_up = ""
+        """Why the agent itself cut the stream short; "" if it did not."""
 
     def begin(self, cancel: Callable[[], object]) -> None:
         self._cancel = cancel
@@ -172,8 +185,8 @@ class _Session:
                 if self._ended:
                     return
                 if self._spool.opened != self._opened:
-                    # What is in the file again may lie before what was sent: start over.
-                    self._cancel()
+                    # What is in the file again may lie before what was sent.
+                    self._give_up("the spool was opened afresh, the stream starts over")
                     return
                 introduce, self._introduce = self._introduce, False
             if introduce:
@@ -257,7 +270,12 @@ class _Session:
     def _check_silence(self) -> None:
         owes = bool(self._unanswered) or not self.welcomed
         if owes and time.monotonic() - self._heard_at > SILENCE_S:
-            self._cancel()
+            self._give_up(f"no answer for {SILENCE_S:g} s")
+
+    def _give_up(self, why: str) -> None:
+        # First: the cancelled call is looked at in another thread.
+        self.gave_up = why
+        self._cancel()
 
 
 def reason(error: grpc.RpcError) -> str:
