@@ -12,10 +12,11 @@ not answered on this one, and storage is idempotent by key.
 
 Compatibility: field numbers are never reused; a reader ignores what it does
 not know and takes an absent column as "all zero". A column that is present
-must have as many values as its table's window_start.
+must have as many values as its table's window_start (counts of histograms
+aside).
 
 Units are in the names: _ms milliseconds, _s seconds, _mib MiB, _w watts,
-_pct percent (0 to 100), _mhz megahertz, _c degrees Celsius.
+_pct percent (0 to 100), _mhz megahertz, _c degrees Celsius, _us microseconds.
 """
 
 from collections import abc as _abc
@@ -170,6 +171,34 @@ GAP_REASON_REFUSED: GapReason.ValueType  # 5
 GAP_REASON_STOPPED: GapReason.ValueType  # 6
 """The agent did not run. rows is 0: nothing was measured."""
 Global___GapReason: _TypeAlias = GapReason  # noqa: Y015
+
+class _TrafficOffer:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TrafficOfferEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TrafficOffer.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRAFFIC_OFFER_UNSPECIFIED: _TrafficOffer.ValueType  # 0
+    TRAFFIC_OFFER_REQUESTS: _TrafficOffer.ValueType  # 1
+    TRAFFIC_OFFER_ERRORS: _TrafficOffer.ValueType  # 2
+    TRAFFIC_OFFER_PROMPT_TOKENS: _TrafficOffer.ValueType  # 4
+    TRAFFIC_OFFER_GENERATED_TOKENS: _TrafficOffer.ValueType  # 8
+    TRAFFIC_OFFER_RUNNING: _TrafficOffer.ValueType  # 16
+    TRAFFIC_OFFER_WAITING: _TrafficOffer.ValueType  # 32
+    TRAFFIC_OFFER_KV_CACHE: _TrafficOffer.ValueType  # 64
+
+class TrafficOffer(_TrafficOffer, metaclass=_TrafficOfferEnumTypeWrapper):
+    """Bits of EndpointTraffic.offered. A histogram is offered by its layout."""
+
+TRAFFIC_OFFER_UNSPECIFIED: TrafficOffer.ValueType  # 0
+TRAFFIC_OFFER_REQUESTS: TrafficOffer.ValueType  # 1
+TRAFFIC_OFFER_ERRORS: TrafficOffer.ValueType  # 2
+TRAFFIC_OFFER_PROMPT_TOKENS: TrafficOffer.ValueType  # 4
+TRAFFIC_OFFER_GENERATED_TOKENS: TrafficOffer.ValueType  # 8
+TRAFFIC_OFFER_RUNNING: TrafficOffer.ValueType  # 16
+TRAFFIC_OFFER_WAITING: TrafficOffer.ValueType  # 32
+TRAFFIC_OFFER_KV_CACHE: TrafficOffer.ValueType  # 64
+Global___TrafficOffer: _TypeAlias = TrafficOffer  # noqa: Y015
 
 @_typing.final
 class AgentMessage(_message.Message):
@@ -446,6 +475,8 @@ class Batch(_message.Message):
     GPU_ALLOCATION_FIELD_NUMBER: _builtins.int
     AGENT_HEALTH_FIELD_NUMBER: _builtins.int
     TELEMETRY_GAPS_FIELD_NUMBER: _builtins.int
+    ENDPOINT_TRAFFIC_FIELD_NUMBER: _builtins.int
+    LAYOUTS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Chosen by the agent, unique among its unanswered batches."""
     @_builtins.property
@@ -464,6 +495,14 @@ class Batch(_message.Message):
     def agent_health(self) -> Global___AgentHealth: ...
     @_builtins.property
     def telemetry_gaps(self) -> Global___TelemetryGaps: ...
+    @_builtins.property
+    def endpoint_traffic(self) -> Global___EndpointTraffic: ...
+    @_builtins.property
+    def layouts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Buckets]:
+        """Every layout of histogram buckets once. Columns of type "layout" hold
+        indexes into it. Entry 0 is always empty: no histogram.
+        """
+
     def __init__(
         self,
         *,
@@ -474,10 +513,12 @@ class Batch(_message.Message):
         gpu_allocation: Global___GpuAllocation | None = ...,
         agent_health: Global___AgentHealth | None = ...,
         telemetry_gaps: Global___TelemetryGaps | None = ...,
+        endpoint_traffic: Global___EndpointTraffic | None = ...,
+        layouts: _abc.Iterable[Global___Buckets] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent_health", b"agent_health", "gpu_allocation", b"gpu_allocation", "gpu_usage", b"gpu_usage", "process_usage", b"process_usage", "telemetry_gaps", b"telemetry_gaps"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent_health", b"agent_health", "endpoint_traffic", b"endpoint_traffic", "gpu_allocation", b"gpu_allocation", "gpu_usage", b"gpu_usage", "process_usage", b"process_usage", "telemetry_gaps", b"telemetry_gaps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_health", b"agent_health", "dictionary", b"dictionary", "gpu_allocation", b"gpu_allocation", "gpu_usage", b"gpu_usage", "process_usage", b"process_usage", "sequence", b"sequence", "telemetry_gaps", b"telemetry_gaps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_health", b"agent_health", "dictionary", b"dictionary", "endpoint_traffic", b"endpoint_traffic", "gpu_allocation", b"gpu_allocation", "gpu_usage", b"gpu_usage", "layouts", b"layouts", "process_usage", b"process_usage", "sequence", b"sequence", "telemetry_gaps", b"telemetry_gaps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -984,3 +1025,204 @@ class TelemetryGaps(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TelemetryGaps: _TypeAlias = TelemetryGaps  # noqa: Y015
+
+@_typing.final
+class Buckets(_message.Message):
+    """The buckets of a histogram, as the server that counts has cut them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPTO_US_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def upto_us(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Highest value that falls into each bucket, increasing. One more bucket
+        takes what is above the last; so many values, plus one, are counted.
+        """
+
+    def __init__(
+        self,
+        *,
+        upto_us: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["upto_us", b"upto_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Buckets: _TypeAlias = Buckets  # noqa: Y015
+
+@_typing.final
+class EndpointTraffic(_message.Message):
+    """One row per window and model that an inference server serves. Figures are
+    those of the window, not since the server started.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOW_START_FIELD_NUMBER: _builtins.int
+    WINDOW_S_FIELD_NUMBER: _builtins.int
+    TEAM_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    USE_CASE_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    WORKLOAD_KIND_FIELD_NUMBER: _builtins.int
+    WORKLOAD_FIELD_NUMBER: _builtins.int
+    OWNER_SOURCE_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
+    SERVER_KIND_FIELD_NUMBER: _builtins.int
+    SERVED_MODEL_FIELD_NUMBER: _builtins.int
+    OBSERVED_MS_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
+    GENERATED_TOKENS_FIELD_NUMBER: _builtins.int
+    RUNNING_MS_FIELD_NUMBER: _builtins.int
+    RUNNING_MAX_FIELD_NUMBER: _builtins.int
+    WAITING_MS_FIELD_NUMBER: _builtins.int
+    WAITING_MAX_FIELD_NUMBER: _builtins.int
+    KV_CACHE_PCT_MEAN_FIELD_NUMBER: _builtins.int
+    KV_CACHE_PCT_MAX_FIELD_NUMBER: _builtins.int
+    LATENCY_LAYOUT_FIELD_NUMBER: _builtins.int
+    LATENCY_COUNTS_FIELD_NUMBER: _builtins.int
+    LATENCY_MS_FIELD_NUMBER: _builtins.int
+    TTFT_LAYOUT_FIELD_NUMBER: _builtins.int
+    TTFT_COUNTS_FIELD_NUMBER: _builtins.int
+    TTFT_MS_FIELD_NUMBER: _builtins.int
+    OFFERED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def window_start(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def window_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def team(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """dictionary: the owner"""
+
+    @_builtins.property
+    def model(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def endpoint(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def use_case(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def pool(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def workload_kind(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def workload(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def owner_source(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def server(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """dictionary: where it was read, unique on its host ("127.0.0.1:8000")"""
+
+    @_builtins.property
+    def server_kind(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """dictionary: the kind of server ("vllm", "triton", ...)"""
+
+    @_builtins.property
+    def served_model(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """dictionary: the model as the server names it, "" if it does not"""
+
+    @_builtins.property
+    def observed_ms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The part of the window that the figures cover."""
+
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Requests that ended, well or not; and those of them that failed."""
+
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def prompt_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def generated_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def running_ms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Requests in work, and requests that waited, times the time that they did:
+        by observed_ms their mean number. And the most at a time.
+        """
+
+    @_builtins.property
+    def running_max(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def waiting_ms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def waiting_max(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def kv_cache_pct_mean(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Part of the KV cache in use."""
+
+    @_builtins.property
+    def kv_cache_pct_max(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def latency_layout(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """From the arrival of a request to the end of its answer. layout: one value
+        a row. latency_counts: requests by bucket, not cumulative, the rows one
+        after the other, of each as many as its layout has buckets (none for 0).
+        """
+
+    @_builtins.property
+    def latency_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def latency_ms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Sum of all latencies, to the millisecond."""
+
+    @_builtins.property
+    def ttft_layout(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """From the arrival of a request to its first token: likewise."""
+
+    @_builtins.property
+    def ttft_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def ttft_ms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def offered(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Which of the columns above this server offers, as a sum of TrafficOffer
+        values. A column that is not offered is zero and means nothing.
+        """
+
+    def __init__(
+        self,
+        *,
+        window_start: _abc.Iterable[_builtins.int] | None = ...,
+        window_s: _abc.Iterable[_builtins.int] | None = ...,
+        team: _abc.Iterable[_builtins.int] | None = ...,
+        model: _abc.Iterable[_builtins.int] | None = ...,
+        endpoint: _abc.Iterable[_builtins.int] | None = ...,
+        use_case: _abc.Iterable[_builtins.int] | None = ...,
+        pool: _abc.Iterable[_builtins.int] | None = ...,
+        workload_kind: _abc.Iterable[_builtins.int] | None = ...,
+        workload: _abc.Iterable[_builtins.int] | None = ...,
+        owner_source: _abc.Iterable[_builtins.int] | None = ...,
+        server: _abc.Iterable[_builtins.int] | None = ...,
+        server_kind: _abc.Iterable[_builtins.int] | None = ...,
+        served_model: _abc.Iterable[_builtins.int] | None = ...,
+        observed_ms: _abc.Iterable[_builtins.int] | None = ...,
+        requests: _abc.Iterable[_builtins.int] | None = ...,
+        errors: _abc.Iterable[_builtins.int] | None = ...,
+        prompt_tokens: _abc.Iterable[_builtins.int] | None = ...,
+        generated_tokens: _abc.Iterable[_builtins.int] | None = ...,
+        running_ms: _abc.Iterable[_builtins.int] | None = ...,
+        running_max: _abc.Iterable[_builtins.int] | None = ...,
+        waiting_ms: _abc.Iterable[_builtins.int] | None = ...,
+        waiting_max: _abc.Iterable[_builtins.int] | None = ...,
+        kv_cache_pct_mean: _abc.Iterable[_builtins.int] | None = ...,
+        kv_cache_pct_max: _abc.Iterable[_builtins.int] | None = ...,
+        latency_layout: _abc.Iterable[_builtins.int] | None = ...,
+        latency_counts: _abc.Iterable[_builtins.int] | None = ...,
+        latency_ms: _abc.Iterable[_builtins.int] | None = ...,
+        ttft_layout: _abc.Iterable[_builtins.int] | None = ...,
+        ttft_counts: _abc.Iterable[_builtins.int] | None = ...,
+        ttft_ms: _abc.Iterable[_builtins.int] | None = ...,
+        offered: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "errors", b"errors", "generated_tokens", b"generated_tokens", "kv_cache_pct_max", b"kv_cache_pct_max", "kv_cache_pct_mean", b"kv_cache_pct_mean", "latency_counts", b"latency_counts", "latency_layout", b"latency_layout", "latency_ms", b"latency_ms", "model", b"model", "observed_ms", b"observed_ms", "offered", b"offered", "owner_source", b"owner_source", "pool", b"pool", "prompt_tokens", b"prompt_tokens", "requests", b"requests", "running_max", b"running_max", "running_ms", b"running_ms", "served_model", b"served_model", "server", b"server", "server_kind", b"server_kind", "team", b"team", "ttft_counts", b"ttft_counts", "ttft_layout", b"ttft_layout", "ttft_ms", b"ttft_ms", "use_case", b"use_case", "waiting_max", b"waiting_max", "waiting_ms", b"waiting_ms", "window_s", b"window_s", "window_start", b"window_start", "workload", b"workload", "workload_kind", b"workload_kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndpointTraffic: _TypeAlias = EndpointTraffic  # noqa: Y015

@@ -12,10 +12,11 @@ not answered on this one, and storage is idempotent by key.
 
 Compatibility: field numbers are never reused; a reader ignores what it does
 not know and takes an absent column as "all zero". A column that is present
-must have as many values as its table's window_start.
+must have as many values as its table's window_start (counts of histograms
+aside).
 
 Units are in the names: _ms milliseconds, _s seconds, _mib MiB, _w watts,
-_pct percent (0 to 100), _mhz megahertz, _c degrees Celsius.
+_pct percent (0 to 100), _mhz megahertz, _c degrees Celsius, _us microseconds.
 """
 
 from collections import abc as _abc
