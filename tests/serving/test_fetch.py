@@ -15,12 +15,13 @@ import pytest
 
 from gpuledger_agent.serving import fetch as fetching
 from gpuledger_agent.serving.errors import REASONS, ScrapeError
-from gpuledger_agent.serving.fetch import MAX_ANSWER_BYTES, Endpoint, fetch, own_namespace
+from gpuledger_agent.serving.fetch import MAX_ANSWER_BYTES, Endpoint, fetch
 from gpuledger_agent.serving.network import (
     Listener,
     is_local,
     listeners,
     namespace,
+    own_namespace,
     socket_at,
     sockets_of,
     within,
@@ -135,7 +136,10 @@ REDIRECT = "Location: http://169.254.169.254/latest/meta-data\r\n"
         (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000), "too_large"),
     ],
 )
-def test_server_when_it_answers_anything_else_then_it_is_left(answer: Answer, reason: str) -> None:
+def test_server_when_it_answers_anything_else_then_it_is_left(
+    answer: Answer, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "SCRAPE_S", 60.0)  # what ends it is the answer itself
     assert refusal(answer) == reason
 
 

@@ -35,6 +35,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scraping, "LOOK_S", 0.0)
     monkeypatch.setattr(asking, "PAUSE_S", 0.2)
     monkeypatch.setattr(asking, "PAUSE_MAX_S", 0.2)
+    monkeypatch.setattr(asking, "PAUSE_STRANGER_S", 0.2)
 
 
 @pytest.fixture
@@ -117,6 +118,7 @@ def test_server_when_it_begins_under_the_agents_eyes_then_all_that_it_served_is_
             scraper.watch([subject(os.getpid(), str(server.port))])
             rows = waited(2)
     assert [row.served.counts[Column.REQUESTS] for row in rows[:2]] == [56, 0]
+    assert rows[0].observed_ms > 500  # since it was not there yet
     assert rows[0].served.histograms[Column.LATENCY].count == 56
 
 

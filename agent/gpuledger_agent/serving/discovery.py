@@ -12,8 +12,13 @@ from itertools import chain
 from pathlib import Path
 
 from gpuledger_agent.serving.families import Family
-from gpuledger_agent.serving.fetch import own_namespace
-from gpuledger_agent.serving.network import Listener, listeners, namespace, sockets_of
+from gpuledger_agent.serving.network import (
+    Listener,
+    listeners,
+    namespace,
+    shared_namespaces,
+    sockets_of,
+)
 from gpuledger_agent.serving.place import Place, PlaceError, place
 from gpuledger_agent.serving.subjects import Group, Subject, ancestors, group_of, members
 
@@ -66,8 +71,9 @@ class _Socket:
 def discover(subjects: Sequence[Subject], families: Sequence[Family], proc: Path) -> Found:
     """Look at the processes of all these workloads. Never raises."""
     groups = members(subjects, proc)
+    shared = shared_namespaces(proc)
     tables: dict[int, dict[int, Listener]] = {}
-    sockets = {group: _sockets(pids, tables, proc) for group, pids in groups.items()}
+    sockets = {group: _sockets(pids, tables, shared, proc) for group, pids in groups.items()}
     held = {one.listener.inode for found in sockets.values() for one in found if one.link}
     sharing: dict[Group, list[Subject]] = {}
     for subject in subjects:
@@ -88,9 +94,12 @@ def discover(subjects: Sequence[Subject], families: Sequence[Family], proc: Path
 
 
 def _sockets(
-    pids: Iterable[int], tables: dict[int, dict[int, Listener]], proc: Path
+    pids: Iterable[int],
+    tables: dict[int, dict[int, Listener]],
+    shared: frozenset[int],
+    proc: Path,
 ) -> list[_Socket]:
-    """The listeners that these processes hold, then the others of network namespaces not ours."""
+    """The listeners that these processes hold, and all others of namespaces that are not shared."""
     owned: dict[int, _Socket] = {}
     others: dict[int, _Socket] = {}
     for pid in pids:
@@ -104,7 +113,7 @@ def _sockets(
                     owned.setdefault(socket, _Socket(table[socket], inode, pid, link))
         except OSError:
             continue  # it is gone, or not for us to look at
-        if inode != own_namespace():
+        if inode not in shared:
             others |= {number: _Socket(one, inode, pid, "") for number, one in table.items()}
     return list({**others, **owned}.values())
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import errno
 import http.client
-import os
 import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 
 from gpuledger_agent.bounded_socket import BoundedSocket
 from gpuledger_agent.serving.errors import ScrapeError
-from gpuledger_agent.serving.network import Listener, is_local, namespace, within
+from gpuledger_agent.serving.network import Listener, is_local, own_namespace, within
 
 SCRAPE_S = 2.0
 """How long one may take."""
@@ -109,9 +107,3 @@ def _made_inside(
         raise ScrapeError("namespace", text) from error
     except (FileNotFoundError, ProcessLookupError) as error:
         raise ScrapeError("gone", "is gone") from error
-
-
-@cache
-def own_namespace() -> int:
-    """The network namespace that the agent is in."""
-    return namespace(os.getpid(), Path("/proc"))

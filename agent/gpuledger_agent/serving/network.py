@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import islice
 from pathlib import Path
@@ -27,7 +27,7 @@ MAX_TABLE_BYTES = 4 << 20
 MAX_FILES = 4_096
 """Open files of a process that are looked at."""
 
-_LISTENS = "0A"
+_LISTENS = " 0A "
 _CLONE_NEWNET = 0x40000000
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -45,6 +45,20 @@ class Listener:
 def namespace(pid: int, proc: Path) -> int:
     """The inode that tells a process's network namespace. Raises OSError."""
     return (proc / str(pid) / "ns/net").stat().st_ino
+
+
+@cache
+def own_namespace() -> int:
+    """The network namespace that the agent is in."""
+    return namespace(os.getpid(), Path("/proc"))
+
+
+def shared_namespaces(proc: Path) -> frozenset[int]:
+    """Those that are no workload's own: the agent's, and that of the host's first process."""
+    try:
+        return frozenset({own_namespace(), namespace(1, proc)})
+    except OSError:
+        return frozenset({own_namespace()})
 
 
 def listeners(pid: int, proc: Path) -> list[Listener]:
@@ -128,8 +142,10 @@ def _inside(namespace_fd: int, call: Callable[[], T]) -> T:
 
 def _listener(line: str) -> Listener | None:
     """One line of /proc/PID/net/tcp (proc_pid_net(5))."""
+    if _LISTENS not in line:
+        return None
     fields = line.split(None, 10)
-    if len(fields) < 10 or fields[3] != _LISTENS:
+    if len(fields) < 10 or fields[3] != _LISTENS.strip():
         return None
     try:
         host, port = fields[1].split(":")

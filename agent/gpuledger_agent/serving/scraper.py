@@ -126,7 +126,8 @@ class Scraper:
         """Ask all servers that are due what they served in this window."""
         self._look()
         now = time.monotonic()
-        for server in self._servers.present():
+        # Those that fail may take long: they come last.
+        for server in sorted(self._servers.present(), key=lambda server: server.failures):
             if server.due <= now and not server.busy:
                 server.busy = True
                 self._pool.submit(self._ask, server, window)

@@ -16,9 +16,13 @@ from gpuledger_agent.serving.network import socket_at
 from gpuledger_agent.serving.reading import Reading, read, wanted
 
 PAUSE_S = 10.0
-"""A server that fails is asked again after this, then twice that, up to PAUSE_MAX_S."""
+"""A server that fails is asked again after this, then twice that, and so on."""
 
 PAUSE_MAX_S = 60.0
+"""And no longer than this, if it has answered before."""
+
+PAUSE_STRANGER_S = 300.0
+"""Otherwise no longer than this: what listens there may be no server at all."""
 
 COST_SHARE = 0.02
 """The part of one core's time that reading a server may take; one that costs more waits longer."""
@@ -86,8 +90,8 @@ class Server:
         """It did not answer as it should: leave it alone for a while."""
         self.failures += 1
         self.problem = str(error)
-        pause = PAUSE_S * 2 ** min(self.failures - 1, 8)
-        self.due = now + min(pause, PAUSE_MAX_S)
+        longest = PAUSE_MAX_S if self.family else PAUSE_STRANGER_S
+        self.due = now + min(PAUSE_S * 2 ** min(self.failures - 1, 8), longest)
 
     def _ask(self, path: str, families: Sequence[Family], proc: Path) -> Reading:
         endpoint = self._endpoint(path)

@@ -26,6 +26,7 @@ class Servers:
         self._servers: dict[_Key, Server] = {}
         self._present: list[Server] = []
         self._groups: frozenset[Group] = frozenset()
+        self._kept = 0.0
 
     def all(self) -> Sequence[Server]:
         """All that are remembered."""
@@ -51,11 +52,11 @@ class Servers:
             server = self._servers.pop(key, None)
             if server is None:
                 begun = candidate.group in self._groups
-                server = Server(candidate, Counted() if begun else None, since=now, seen=now)
+                server = Server(candidate, Counted() if begun else None, self._kept, now)
             server.candidate, server.seen = candidate, now
             self._present.append(server)
             self._servers[key] = server  # as the last: those long gone stand first
-        self._groups = found.groups
+        self._groups, self._kept = found.groups, now
         self._forget(now)
 
     def _forget(self, now: float) -> None:

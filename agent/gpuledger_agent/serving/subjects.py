@@ -72,9 +72,13 @@ class Subjects:
         return tuple(self._found.values())
 
     def _add(self, subject: Subject) -> None:
-        if len(self._found) < MAX_SUBJECTS:
-            # Of several processes the first: it has the lowest pid, or began to use a GPU first.
-            self._found.setdefault((subject.kind, subject.workload, subject.group), subject)
+        key = subject.kind, subject.workload, subject.group
+        known = self._found.get(key)
+        if known is None and len(self._found) >= MAX_SUBJECTS:
+            return
+        # A process says more of its owner than its grant. Of several the first counts.
+        if known is None or (subject.pid and not known.pid):
+            self._found[key] = subject
 
 
 def members(subjects: Iterable[Subject], proc: Path) -> dict[Group, list[int]]:
