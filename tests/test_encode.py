@@ -11,11 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpuledger_agent.batch_builder import MAX_DICTIONARY, MAX_ROWS, MAX_STRING_BYTES
 from gpuledger_agent.devices.base import Context, GpuInfo, SmSource
 from gpuledger_agent.encode import (
-    MAX_DICTIONARY,
-    MAX_ROWS,
-    MAX_STRING_BYTES,
     OwnedGpu,
     OwnedProcess,
     batches,

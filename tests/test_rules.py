@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gpuledger_agent.attribution.base import MAX_VALUE_BYTES
 from gpuledger_agent.attribution.globs import Globs
 from gpuledger_agent.attribution.labels import MAX_LABEL, LabelError, clean
-from gpuledger_agent.attribution.rules import FIELDS, Evidence, Named, Rules
+from gpuledger_agent.attribution.rules import NAMES, Evidence, Named, Rules
 from gpuledger_agent.attribution.rules_file import load, parse
 
 POD = Evidence(
@@ -272,7 +272,7 @@ def test_rules_when_evidence_is_anything_then_what_they_name_can_stand_in_the_bo
 
     rules = Rules((*parse(GREEDY, "rules.toml").rules, *load().rules))
     named = rules.apply(evidence, counting)
-    assert named.keys() <= set(FIELDS)
+    assert named.keys() <= set(NAMES)
     for one in named.values():
         assert one.value
         assert one.value.isprintable()

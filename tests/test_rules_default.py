@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpuledger_agent.attribution.rules import FIELDS, Evidence
+from gpuledger_agent.attribution.rules import FIELDS, NAMES, Evidence
 from gpuledger_agent.attribution.rules_file import built_in, load
 
 CASES: dict[str, tuple[Evidence, dict[str, str]]] = {
@@ -233,6 +233,48 @@ CASES: dict[str, tuple[Evidence, dict[str, str]]] = {
         ),
         {"endpoint": "vllm", "use_case": "chatbot"},
     ),
+    "a process that says where its metrics are": (
+        Evidence("environment", environ={"GPULEDGER_METRICS": "9000/stats"}),
+        {"metrics": "9000/stats"},
+    ),
+    "a pod that says so, for gpuledger and for Prometheus": (
+        Evidence(
+            "cri",
+            labels={
+                "gpuledger.io/metrics": "8000",
+                "prometheus.io/scrape": "true",
+                "prometheus.io/port": "9400",
+            },
+        ),
+        {"metrics": "8000"},
+    ),
+    "a pod annotated for Prometheus": (
+        Evidence(
+            "cri",
+            labels={
+                "prometheus.io/scrape": "true",
+                "prometheus.io/port": "8002",
+                "prometheus.io/path": "/v2/metrics",
+            },
+        ),
+        {"metrics": "8002/v2/metrics"},
+    ),
+    "a pod annotated with a port alone": (
+        Evidence("cri", labels={"prometheus.io/scrape": "true", "prometheus.io/port": "8002"}),
+        {"metrics": "8002"},
+    ),
+    "a pod annotated with a path alone": (
+        Evidence("cri", labels={"prometheus.io/scrape": "true", "prometheus.io/path": "/m"}),
+        {"metrics": "/m"},
+    ),
+    "a pod that is not to be scraped": (
+        Evidence("cri", labels={"prometheus.io/scrape": "false", "prometheus.io/port": "8002"}),
+        {"metrics": "off"},
+    ),
+    "a pod with a port that nobody asks for": (
+        Evidence("cri", labels={"prometheus.io/port": "8002"}),
+        {},
+    ),
     "a host's labels of environment and owner": (
         Evidence("cri", namespace="web", labels={"environment": "prod", "owner": "ann"}),
         {},
@@ -253,7 +295,7 @@ def test_built_in_rules_when_a_workload_is_labelled_as_is_usual_then_its_owner_i
     assert {field: one.value for field, one in named.items()} == owner
 
 
-def test_built_in_rules_when_all_cases_are_tried_then_each_rule_has_named_an_owner() -> None:
+def test_built_in_rules_when_all_cases_are_tried_then_each_rule_has_named_something() -> None:
     used = {
         one.rule
         for evidence, _ in CASES.values()
@@ -271,5 +313,5 @@ def test_built_in_rules_when_a_later_source_states_what_an_earlier_suggests_then
 
 
 def test_built_in_rules_when_read_then_variables_of_others_are_of_no_interest() -> None:
-    assert load().variables() == {f"GPULEDGER_{field.upper()}" for field in FIELDS}
+    assert load().variables() == {f"GPULEDGER_{field.upper()}" for field in NAMES}
     assert not load().wants_command

@@ -103,7 +103,7 @@ def test_load_when_a_file_starts_with_a_byte_order_mark_then_it_is_read(tmp_path
 
 KEYS = (
     "name, override, fallback, source, kind, workload, image, namespace, user, command, label,"
-    " env, team, model, endpoint, use_case, pool"
+    " env, team, model, endpoint, use_case, pool, metrics"
 )
 
 REFERENCES = "{label:NAME}, {env:NAME}, {workload}, {image}, {namespace}, {user}"
@@ -172,7 +172,7 @@ def test_parse_when_a_rule_names_nothing_then_it_is_refused() -> None:
     [problem] = problems('[[rule]]\nname = "mine"\nimage = "x"')
     assert problem == (
         "1: rule 1 (mine): names no owner; add at least one of team, model, endpoint, use_case,"
-        " pool"
+        " pool, metrics"
     )
 
 

@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gpuledger_agent.check_owners import granted, owner, sources
 from gpuledger_agent.check_result import Check, Verdict
+from gpuledger_agent.check_servers import servers
 from gpuledger_agent.clock import SteadyClock
 from gpuledger_agent.config import AgentConfig
 from gpuledger_agent.daemon import make_attributor, make_processes
@@ -47,9 +48,11 @@ def checks(config: AgentConfig, layer: DeviceLayer) -> Iterator[Check]:
     if gpus:
         yield from _processes(facts)
     names = UserNames()
-    for one in facts:
-        yield owner(one, "" if one.uid is None else names(one.uid), attributor)
+    users = ["" if one.uid is None else names(one.uid) for one in facts]
+    for one, user in zip(facts, users, strict=True):
+        yield owner(one, user, attributor)
     yield from granted(attributor, gpus)
+    yield from servers(config, attributor, list(zip(facts, users, strict=True)))
     attributor.stop()
     layer.close()
     yield _spool(config)

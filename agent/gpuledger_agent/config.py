@@ -13,6 +13,8 @@ from gpuledger_agent.attribution.labels import LabelError, clean
 from gpuledger_agent.attribution.rules import Rules
 from gpuledger_agent.attribution.sources import SOCKETS
 from gpuledger_agent.records import Owner
+from gpuledger_agent.serving import families
+from gpuledger_agent.serving.families import Family
 
 DEFAULT_COLLECTOR = "127.0.0.1:7670"
 MIN_TICK_S = 0.1
@@ -32,7 +34,8 @@ class AgentConfig:
     `window_s` divides 60, so that windows nest in minutes, hours and days. `pool` is the pool
     that the GPUs of this host belong to. `owner` is given to processes that no source names.
     `sources` count in this order; `sockets` says where those are that are not in their usual
-    place. `spool` None keeps the spool in memory.
+    place. `scrape` is whether inference servers are asked for their metrics, `families` the kinds
+    of them that are known. `spool` None keeps the spool in memory.
     """
 
     collectors: tuple[str, ...] = (DEFAULT_COLLECTOR,)
@@ -44,6 +47,8 @@ class AgentConfig:
     sources: tuple[str, ...] = ORDER
     sockets: Mapping[str, Path] = field(default_factory=dict)
     rules: Rules = field(default_factory=rules_file.load)
+    scrape: bool = True
+    families: tuple[Family, ...] = field(default_factory=families.load)
     window_s: int = 10
     tick_s: float = 1.0
     spool: Path | None = DEFAULT_SPOOL

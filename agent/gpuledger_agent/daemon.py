@@ -23,6 +23,7 @@ from gpuledger_agent.pipeline import Pipeline
 from gpuledger_agent.processes import HostProcesses, ProcessTable
 from gpuledger_agent.records import GpuUse, HealthRow, Window
 from gpuledger_agent.rounds import GRACE_S, Rounds
+from gpuledger_agent.serving.scraper import Scraper
 from gpuledger_agent.spool import Spool
 from gpuledger_agent.stream import Uplink
 from gpuledger_agent.user_names import UserNames
@@ -83,6 +84,7 @@ class Daemon:
         self._closed: queue.SimpleQueue[list[GpuUse]] = queue.SimpleQueue()
         self._waiting: list[GpuUse] = []
         self.driver = Driver(layer, self._make_worker, self._closed.put, self._clock, config.tick_s)
+        self.scraper = Scraper(config.families, self._clock, config.window_s)
         self.uplink = Uplink(config.collectors, self.spool, self._hello)
         self.ticks = WatchCounters()
         """Sum over all windows written so far."""
@@ -123,6 +125,8 @@ class Daemon:
             threading.Thread(target=self.uplink.run, name="uplink", daemon=True),
         ]
         self.attributor.start()
+        if self._config.scrape:
+            self.scraper.start()
         for thread in threads:
             thread.start()
         rounds = Rounds(self._clock, self._config.window_s, self.resumes_at)
@@ -130,6 +134,7 @@ class Daemon:
             if (window := rounds.over()) is not None:
                 self._write(window, self._collect(window))
         self.driver.stop()
+        self.scraper.stop()
         threads[0].join(GRACE_S * 2)
         if uses := self._collect():
             self._write(rounds.open, uses)
@@ -191,7 +196,8 @@ class Daemon:
             owned = self.pipeline.attribute(uses)
             self._introduce(uses)
             self._begin(uses)
-            self.pipeline.store(owned, [self._health(window)])
+            self.scraper.watch(self.pipeline.subjects())
+            self.pipeline.store(owned, [self._health(window)], self.scraper.take())
             if abs(self._clock.now() - self._gaps_told) >= TELL_GAPS_S:
                 self._gaps_told = self._clock.now()
                 self.spool.tell_gaps()

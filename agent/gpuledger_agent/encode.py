@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
+from gpuledger_agent.batch_builder import BatchBuilder
+from gpuledger_agent.encode_traffic import add_traffic, counts_of
 from gpuledger_agent.records import GpuUse, HealthRow, Owner, ProcessUse
+from gpuledger_agent.serving.traffic import Traffic
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 
-MAX_ROWS = 5_000
-"""Rows per batch; far under what a collector accepts, so that a batch stays a small message."""
-
-MAX_DICTIONARY = 4_000
-"""Strings per batch; a collector accepts 4,096."""
-
-MAX_STRING_BYTES = 256
-"""Bytes of one string on the wire; longer ones are cut at a character."""
-
-DAY_S = 86_400
-
-_STRINGS_PER_ROW = 12
 _U16 = (1 << 16) - 1
 _U32 = (1 << 32) - 1
 
@@ -67,62 +59,40 @@ class OwnedGpu:
         return self.use.observed_ms - self.use.held_ms - sum(g.unheld_ms for g in self.grants)
 
 
-class _Builder:
-    """One batch under construction."""
-
-    def __init__(self) -> None:
-        self.batch = wire.Batch(dictionary=[""])
-        self.rows = 0
-        self.day: int | None = None
-        self._index = {"": 0}
-
-    def text(self, value: str) -> int:
-        """Index of a string in the batch's dictionary."""
-        index = self._index.get(value)
-        if index is None:
-            index = self._index[value] = len(self._index)
-            self.batch.dictionary.append(_fit(value))
-        return index
-
-    def takes(self, start: int, rows: int) -> bool:
-        """Whether so many more rows of a window fit in."""
-        return self.rows == 0 or (
-            self.day == start // DAY_S
-            and self.rows + rows <= MAX_ROWS
-            and len(self._index) + rows * _STRINGS_PER_ROW <= MAX_DICTIONARY
-        )
-
-    def count(self, start: int) -> None:
-        self.day = start // DAY_S
-        self.rows += 1
-
-
-def batches(gpus: Iterable[OwnedGpu], health: Iterable[HealthRow] = ()) -> Iterator[wire.Batch]:
+def batches(
+    gpus: Iterable[OwnedGpu],
+    health: Iterable[HealthRow] = (),
+    traffic: Iterable[Traffic] = (),
+) -> Iterator[wire.Batch]:
     """Batches that together hold these rows; each within one UTC day and within the limits."""
-    builder = _Builder()
-    for gpu in gpus:
-        start = gpu.use.window.start
-        if not builder.takes(start, 1):
+    builder = BatchBuilder()
+    for start, counts, add in _rows(gpus, health, traffic):
+        if not builder.takes(start, 1, counts):
             yield builder.batch
-            builder = _Builder()
-        _add_gpu(builder, gpu)
-        for process in gpu.processes:
-            if not builder.takes(start, 1):
-                yield builder.batch
-                builder = _Builder()
-            _add_process(builder, gpu.use, process)
-        for grant in gpu.grants:
-            if not builder.takes(start, 1):
-                yield builder.batch
-                builder = _Builder()
-            _add_grant(builder, gpu.use, grant)
-    for row in health:
-        if not builder.takes(row.window.start, 1):
-            yield builder.batch
-            builder = _Builder()
-        _add_health(builder, row)
+            builder = BatchBuilder()
+        add(builder)
     if builder.rows:
         yield builder.batch
+
+
+_Row = tuple[int, int, Callable[[BatchBuilder], None]]
+"""Start of its window, how many counts of histograms it has, and what adds it to a batch."""
+
+
+def _rows(
+    gpus: Iterable[OwnedGpu], health: Iterable[HealthRow], traffic: Iterable[Traffic]
+) -> Iterator[_Row]:
+    for gpu in gpus:
+        use = gpu.use
+        yield use.window.start, 0, partial(_add_gpu, gpu)
+        for process in gpu.processes:
+            yield use.window.start, 0, partial(_add_process, use, process)
+        for grant in gpu.grants:
+            yield use.window.start, 0, partial(_add_grant, use, grant)
+    for row in health:
+        yield row.window.start, 0, partial(_add_health, row)
+    for served in traffic:
+        yield served.window.start, counts_of(served), partial(add_traffic, served)
 
 
 def row_count(batch: wire.Batch) -> int:
@@ -133,6 +103,7 @@ def row_count(batch: wire.Batch) -> int:
         + len(batch.gpu_allocation.window_start)
         + len(batch.agent_health.window_start)
         + len(batch.telemetry_gaps.window_start)
+        + len(batch.endpoint_traffic.window_start)
     )
 
 
@@ -144,6 +115,7 @@ def span(batch: wire.Batch) -> tuple[int, int] | None:
         (batch.gpu_allocation.window_start, batch.gpu_allocation.window_s),
         (batch.agent_health.window_start, batch.agent_health.window_s),
         (batch.telemetry_gaps.window_start, batch.telemetry_gaps.gap_s),
+        (batch.endpoint_traffic.window_start, batch.endpoint_traffic.window_s),
     )
     present = [(starts, lengths) for starts, lengths in tables if starts]
     if not present:
@@ -153,18 +125,12 @@ def span(batch: wire.Batch) -> tuple[int, int] | None:
     return first, last
 
 
-def _fit(value: str) -> str:
-    # A NUL would cost the whole batch.
-    encoded = value.replace("\0", "\ufffd").encode("utf-8", "replace")
-    return encoded[:MAX_STRING_BYTES].decode("utf-8", "ignore")
-
-
 def _figure(value: int | None, highest: int = _U32) -> int:
     """A figure as its column takes it: a driver's nonsense must not cost the whole row."""
     return min(value or 0, highest)
 
 
-def _add_process(to: _Builder, gpu: GpuUse, row: OwnedProcess) -> None:
+def _add_process(gpu: GpuUse, row: OwnedProcess, to: BatchBuilder) -> None:
     c, use, owner = to.batch.process_usage, row.use, row.owner
     to.count(gpu.window.start)
     c.window_start.append(gpu.window.start)
@@ -175,7 +141,7 @@ def _add_process(to: _Builder, gpu: GpuUse, row: OwnedProcess) -> None:
     c.process_start.append(use.key.start)
     c.process_name.append(to.text(row.name))
     c.user.append(to.text(row.user))
-    _add_owner(to, c, owner, row.workload_kind, row.workload)
+    to.owner(c, owner, row.workload_kind, row.workload)
     c.context.append(wire.Context.ValueType(use.context))
     c.present_ms.append(use.present_ms)
     c.held_ms.append(use.held_ms)
@@ -189,38 +155,21 @@ def _add_process(to: _Builder, gpu: GpuUse, row: OwnedProcess) -> None:
     )
 
 
-def _add_grant(to: _Builder, gpu: GpuUse, row: OwnedGrant) -> None:
+def _add_grant(gpu: GpuUse, row: OwnedGrant, to: BatchBuilder) -> None:
     c = to.batch.gpu_allocation
     to.count(gpu.window.start)
     c.window_start.append(gpu.window.start)
     c.window_s.append(gpu.window.seconds)
     c.gpu.append(to.text(gpu.gpu.uuid))
     c.gpu_model.append(to.text(gpu.gpu.model))
-    _add_owner(to, c, row.owner, row.workload_kind, row.workload)
+    to.owner(c, row.owner, row.workload_kind, row.workload)
     c.grant_source.append(to.text(row.source))
     c.share_milli.append(row.share_milli)
     c.granted_ms.append(row.granted_ms)
     c.unheld_ms.append(row.unheld_ms)
 
 
-def _add_owner(
-    to: _Builder,
-    columns: wire.ProcessUsage | wire.GpuAllocation,
-    owner: Owner,
-    kind: str,
-    workload: str,
-) -> None:
-    columns.team.append(to.text(owner.team))
-    columns.model.append(to.text(owner.model))
-    columns.endpoint.append(to.text(owner.endpoint))
-    columns.use_case.append(to.text(owner.use_case))
-    columns.pool.append(to.text(owner.pool))
-    columns.workload_kind.append(to.text(kind))
-    columns.workload.append(to.text(workload))
-    columns.owner_source.append(to.text(owner.source))
-
-
-def _add_gpu(to: _Builder, gpu: OwnedGpu) -> None:
+def _add_gpu(gpu: OwnedGpu, to: BatchBuilder) -> None:
     c, use = to.batch.gpu_usage, gpu.use
     to.count(use.window.start)
     c.window_start.append(use.window.start)
@@ -260,7 +209,7 @@ def _offered(use: GpuUse) -> int:
     return sum(bit for value, bit in offers if value is not None)
 
 
-def _add_health(to: _Builder, row: HealthRow) -> None:
+def _add_health(row: HealthRow, to: BatchBuilder) -> None:
     c = to.batch.agent_health
     to.count(row.window.start)
     c.window_start.append(row.window.start)

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from gpuledger_agent import __version__
 from gpuledger_agent.metrics_server import MetricsServer
+from gpuledger_agent.serving.errors import REASONS
 
 if TYPE_CHECKING:
     from gpuledger_agent.daemon import Daemon
@@ -31,6 +32,7 @@ class DaemonCollector(Collector):
             metric.add_metric([], value)
             yield metric
         yield from self._sources()
+        yield self._scrape_failures()
         info = GaugeMetricFamily(
             "gpuledger_agent_build_info", "Version of the agent", labels=["version"]
         )
@@ -53,6 +55,16 @@ class DaemonCollector(Collector):
             queries.add_metric([name], state.queries)
             failures.add_metric([name], state.failures)
         yield from (up, queries, failures)
+
+    def _scrape_failures(self) -> Metric:
+        """Why servers were not read; a reason is one of ours."""
+        failures = CounterMetricFamily(
+            "gpuledger_agent_scrape_failures", "Servers that were not read", labels=["reason"]
+        )
+        state = self._daemon.scraper.state
+        for reason in REASONS:
+            failures.add_metric([reason], state.failures[reason])
+        return failures
 
     def _values(self) -> Iterator[Value]:
         gauge, counter = GaugeMetricFamily, CounterMetricFamily
@@ -78,6 +90,10 @@ class DaemonCollector(Collector):
         yield counter, "labels_refused", "Label values that cannot stand in the books", refused
         excess = attributor.labels_excess
         yield counter, "labels_excess", "Label values beyond the host's limit", excess
+        scraper = self._daemon.scraper.state
+        yield gauge, "servers", "Inference servers that are read", scraper.servers
+        yield counter, "scrapes", "Servers asked for their metrics", scraper.scrapes
+        yield counter, "scrape_seconds", "Time that this took, of all threads", scraper.seconds
         spool = self._daemon.spool.state()
         yield gauge, "spool_batches", "Batches that wait for an ack", spool.batches
         yield gauge, "spool_bytes", "Bytes of them", spool.bytes

@@ -17,6 +17,8 @@ from gpuledger_agent.attribution.rules_file import RulesError
 from gpuledger_agent.attribution.sources import SOCKETS
 from gpuledger_agent.config import DEFAULT_COLLECTOR, DEFAULT_SPOOL, AgentConfig, ConfigError
 from gpuledger_agent.records import Owner
+from gpuledger_agent.serving import families
+from gpuledger_agent.serving.families import FamiliesError
 
 DEFAULT_FILE = Path("/etc/gpuledger/agent.toml")
 
@@ -60,6 +62,16 @@ _SETTINGS: dict[str, dict[str, Any]] = {
         "type": click.Path(dir_okay=False, path_type=Path),
         "metavar": "FILE",
         "help": "Rules that come before the built-in ones (docs/attribution.md).",
+    },
+    "scrape": {
+        "is_flag": True,
+        "default": True,
+        "help": "Read the metrics of inference servers (docs/traffic-scraping.md).",
+    },
+    "families": {
+        "type": click.Path(dir_okay=False, path_type=Path),
+        "metavar": "FILE",
+        "help": "Kinds of inference server that come before the built-in ones.",
     },
     "window": {"default": 10, "metavar": "SECONDS", "help": "Length of a window."},
     "tick": {"default": 1.0, "metavar": "SECONDS", "help": "How often GPUs are read."},
@@ -124,7 +136,8 @@ def settings_but(*decided: str) -> Callable[[Command], Command]:
         for name, how in reversed(offered.items()):
             variable = f"GPULEDGER_AGENT_{_key(name).upper()}"
             shown = {"show_default": how.get("default") not in {"", None}} | how
-            with_config = click.option(f"--{name}", envvar=variable, **shown)(with_config)
+            flag = f"--{name}/--no-{name}" if how.get("is_flag") else f"--{name}"
+            with_config = click.option(flag, envvar=variable, **shown)(with_config)
         return with_config
 
     return give
@@ -171,6 +184,8 @@ def _plain(name: str, value: Any) -> bool:
             return all(isinstance(v, str) for v in values)
         case "window" | "tick" | "spool_max_mib":
             return isinstance(value, int | float) and not isinstance(value, bool)
+        case "scrape":
+            return isinstance(value, bool)
         case _:
             return isinstance(value, str)
 
@@ -201,6 +216,8 @@ def _config(values: dict[str, Any]) -> AgentConfig:
             sources=tuple(values["source"]),
             sockets={k: Path(v) for k, v in _pairs("socket", values["socket"]).items()},
             rules=rules_file.load(values["rules"]),
+            scrape=values["scrape"],
+            families=families.load(values["families"]),
             window_s=values["window"],
             tick_s=values["tick"],
             spool=values["spool"],
@@ -208,7 +225,7 @@ def _config(values: dict[str, Any]) -> AgentConfig:
             metrics_listen=values["metrics"],
             health_listen=values["health"],
         )
-    except (ConfigError, RulesError) as error:
+    except (ConfigError, FamiliesError, RulesError) as error:
         raise Refused(str(error)) from error
 
 

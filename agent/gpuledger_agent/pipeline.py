@@ -15,6 +15,8 @@ from gpuledger_agent.encode import OwnedGpu, OwnedGrant, OwnedProcess, batches
 from gpuledger_agent.meter import UNEXPLAINED
 from gpuledger_agent.processes import ProcessTable
 from gpuledger_agent.records import GpuUse, HealthRow, Owner, ProcessUse
+from gpuledger_agent.serving.subjects import Subject, Subjects
+from gpuledger_agent.serving.traffic import Traffic
 from gpuledger_agent.spool import Spool
 
 KEEP_FACTS_S = 120
@@ -53,6 +55,7 @@ class Pipeline:
         self._user_name = user_name
         self._gpus: dict[str, tuple[GpuInfo, int]] = {}
         self._resolver = Resolver()
+        self._gathered = Subjects()
         self.processes = 0
         self.unattributed = 0
         self.grants = 0
@@ -61,6 +64,8 @@ class Pipeline:
     def attribute(self, uses: Sequence[GpuUse]) -> list[OwnedGpu]:
         """These windows with the owners of their processes and grants."""
         self._attributor.settle()
+        if uses:
+            self._gathered = Subjects()
         granted = self._attributor.granted()
         holders, claims = self._claims(uses, granted)
         owned = [
@@ -77,15 +82,24 @@ class Pipeline:
         self._attributor.keep_only({p.use.key for p in rows}, granted)
         return owned
 
+    def subjects(self) -> tuple[Subject, ...]:
+        """The workloads that the latest windows were attributed to, as they may be serving."""
+        return self._gathered.all()
+
     def write(self, uses: Sequence[GpuUse], health: Sequence[HealthRow] = ()) -> None:
         """Attribute and encode these rows and put them on disk."""
         self.store(self.attribute(uses), health)
 
-    def store(self, owned: Sequence[OwnedGpu], health: Sequence[HealthRow] = ()) -> None:
+    def store(
+        self,
+        owned: Sequence[OwnedGpu],
+        health: Sequence[HealthRow] = (),
+        traffic: Sequence[Traffic] = (),
+    ) -> None:
         """Encode these rows and put them on disk."""
         ends = [gpu.use.window.end for gpu in owned]
         # The agent's own row says nothing of what became of the GPUs.
-        self._spool.append(list(batches(owned, health)), max(ends, default=0))
+        self._spool.append(list(batches(owned, health, traffic)), max(ends, default=0))
         if ends:
             self._table.prune(max(ends) - KEEP_FACTS_S)
 
@@ -95,9 +109,9 @@ class Pipeline:
             return OwnedProcess(use, "", "", Owner(pool=self._host_pool), Kind.PROCESS, "")
         user = "" if facts.uid is None else self._user_name(facts.uid)
         found = self._attributor.process(facts, user)
-        return OwnedProcess(
-            use, facts.name, user, self._pooled(found.owner), found.kind, found.workload
-        )
+        owner = self._pooled(found.owner)
+        self._gathered.process(facts, found, owner)
+        return OwnedProcess(use, facts.name, user, owner, found.kind, found.workload)
 
     def _pooled(self, owner: Owner) -> Owner:
         return owner if owner.pool else replace(owner, pool=self._host_pool)
@@ -116,6 +130,7 @@ class Pipeline:
             found = self._attributor.grant(granted)
             holder = _Holder(found.kind, found.workload, granted.source)
             holders[holder] = found
+            self._gathered.grant(granted.workload, found, self._pooled(found.owner))
             for grant in grants:
                 claim = Claim(holder, grant.share, granted.since, granted.until)
                 claims.setdefault(grant.gpu, []).append(claim)

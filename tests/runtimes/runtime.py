@@ -45,6 +45,7 @@ class Runtime:
         name: str,
         labels: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
+        command: Sequence[str] = (),
         **host_config: Any,
     ) -> str:
         """Id of a new container that does not run yet. `host_config` as the API has it."""
@@ -53,6 +54,7 @@ class Runtime:
             "Image": IMAGE,
             "Labels": dict(labels or {}),
             "Env": [f"{variable}={value}" for variable, value in (env or {}).items()],
+            "Cmd": list(command) or None,
             # Podman would raise limits otherwise, which root in a sandbox may not do.
             "HostConfig": {"NetworkMode": "none", "Ulimits": limits, **host_config},
         }

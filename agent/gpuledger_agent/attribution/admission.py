@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping
 
 from gpuledger_agent.attribution.cardinality import Cardinality
 from gpuledger_agent.attribution.labels import LabelError, clean
-from gpuledger_agent.attribution.rules import FIELDS, Named, Rules
+from gpuledger_agent.attribution.rules import FIELDS, METRICS, Named, Rules
 from gpuledger_agent.log import Once
 from gpuledger_agent.records import Owner
 
@@ -56,7 +56,7 @@ class Admission:
                 *(fact, whose, str(error)),
             )
             return None
-        if not text or self._admit(fact, text, whose):
+        if not text or fact == METRICS or self._admit(fact, text, whose):
             return text or None
         self._warn(
             ("excess", fact, whose),

@@ -14,7 +14,7 @@ from gpuledger_agent.attribution.base import Kind, Workload, WorkloadRef
 from gpuledger_agent.attribution.catalogue import Catalogue, Granted
 from gpuledger_agent.attribution.evidence import ENVIRONMENT, STATIC, UNIT
 from gpuledger_agent.attribution.labels import unique
-from gpuledger_agent.attribution.rules import FIELDS, Evidence, Named, Rules
+from gpuledger_agent.attribution.rules import FIELDS, METRICS, Evidence, Named, Rules
 from gpuledger_agent.processes import ProcessFacts
 from gpuledger_agent.records import Owner, ProcessKey
 
@@ -37,7 +37,8 @@ _HASH = re.compile("[0-9a-f]{64}")
 class Attribution:
     """The workload and the owner of a process or a grant, and what named each field.
 
-    `whose` values they are, the workload's or a user's, says against whom they count.
+    `whose` values they are, the workload's or a user's, says against whom they count. `metrics` is
+    where the workload's own metrics are, if anybody says.
     """
 
     owner: Owner
@@ -46,6 +47,7 @@ class Attribution:
     whose: str
     named: Mapping[str, Named] = field(default_factory=dict)
     evidence: tuple[Evidence, ...] = ()
+    metrics: Named | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +218,7 @@ class Attributor:
         kind, name = Kind.PROCESS, unique(f"{facts.name or 'pid'}[{facts.key.pid}]")
         if layers:
             # The outermost that says something of its owner, else the outermost.
-            speaks = (layer for layer in layers if self._rules.apply(layer[1], _plain))
+            speaks = (layer for layer in layers if self._rules.apply(layer[1], _plain_owner))
             ref, pieces = next(speaks, layers[0])
             known = next((piece.name for piece in pieces if piece.name), "")
             kind, name = ref.kind, _name(known, ref.id or ref.pod_uid)
@@ -243,6 +245,7 @@ class Attributor:
         named = self._rules.apply(
             ranked, lambda fact, value: self._admission.accept(fact, value, whose)
         )
+        metrics = named.pop(METRICS, None)
         if STATIC in self._order:
             for fact in FIELDS:
                 value = getattr(self._static, fact)
@@ -253,7 +256,7 @@ class Attributor:
             **{fact: one.value for fact, one in named.items()},
             source=by_weight[0] if by_weight else "",
         )
-        return Attribution(owner, kind, name, whose, named, tuple(ranked))
+        return Attribution(owner, kind, name, whose, named, tuple(ranked), metrics)
 
     def _rank(self, pair: tuple[int, Evidence]) -> tuple[int, int, int]:
         """Sources of workloads stand together: of these, the outer workload goes first."""
@@ -278,8 +281,8 @@ def _grant_key(granted: Granted) -> tuple[str, str, str]:
     return granted.source, workload.kind, workload.id or workload.name
 
 
-def _plain(_: str, value: str) -> str | None:
-    return value or None
+def _plain_owner(fact: str, value: str) -> str | None:
+    return value if fact in FIELDS else None
 
 
 def _is(one: object, other: object) -> bool:

@@ -13,6 +13,12 @@ from gpuledger_agent.attribution.template import Reference, Template
 FIELDS = ("team", "model", "endpoint", "use_case", "pool")
 """Fields of an owner, as records.Owner has them."""
 
+METRICS = "metrics"
+"""What rules can name beside: where the workload's own metrics are (serving/place.py)."""
+
+NAMES = (*FIELDS, METRICS)
+"""All that rules can name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -48,7 +54,10 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """One field of an owner and why: which rule, of which source's evidence, out of what."""
+    """One field of an owner, or where its metrics are.
+
+    And why: which rule, of which source's evidence, out of what.
+    """
 
     value: str
     rule: str
@@ -70,7 +79,7 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Names fields of owners of whatever meets all conditions.
+    """Names fields of owners, and where metrics are, of whatever meets all conditions.
 
     Of the templates of a field the first counts that evidence can fill with an acceptable value.
     """
@@ -144,7 +153,7 @@ class Rules:
         for stage in self._stages:
             for one in evidence:
                 for rule in stage:
-                    if len(named) == len(FIELDS):
+                    if len(named) == len(NAMES):
                         return named
                     rule.apply(one, accept, named)
         return named

@@ -12,7 +12,7 @@ from typing import TypeVar
 from gpuledger_agent import toml
 from gpuledger_agent.attribution.globs import Globs
 from gpuledger_agent.attribution.labels import shown
-from gpuledger_agent.attribution.rules import FIELDS, Rule, Rules, Stage
+from gpuledger_agent.attribution.rules import NAMES, Rule, Rules, Stage
 from gpuledger_agent.attribution.template import NAMED, Reference, Template
 
 MAX_BYTES = 1 << 20
@@ -30,7 +30,7 @@ CONDITIONS = ("source", "kind", "workload", "image", "namespace", "user", "comma
 """Conditions on a fact that has no name; those on `label` and `env` have one."""
 
 _STAGES = (Stage.OVERRIDE, Stage.FALLBACK)
-_KEYS = ("name", *(stage.value for stage in _STAGES), *CONDITIONS, *NAMED, *FIELDS)
+_KEYS = ("name", *(stage.value for stage in _STAGES), *CONDITIONS, *NAMED, *NAMES)
 _HEADER = re.compile(r"\s*\[\[\s*rule\s*\]\]")
 _AT_LINE = re.compile(r"\(at line (\d+), column \d+\)")
 _T = TypeVar("_T")
@@ -135,11 +135,11 @@ class _Reader:
         return Rule(self._name, tuple(self._conditions()), fields, self._stage())
 
     def _fields(self) -> list[str]:
-        found = [key for key in FIELDS if key in self._table]
+        found = [key for key in NAMES if key in self._table]
         if not found:
             self._problems.add(
                 self._line,
-                f"{self._where}: names no owner; add at least one of {', '.join(FIELDS)}",
+                f"{self._where}: names no owner; add at least one of {', '.join(NAMES)}",
             )
         return found
 

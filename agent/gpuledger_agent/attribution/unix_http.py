@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gpuledger_agent.attribution.base import SourceError
+from gpuledger_agent.bounded_socket import BoundedSocket
 
 MAX_ANSWER_BYTES = 8 << 20
 """Of one answer, headers included; a container takes some 2 KiB of a list."""
@@ -124,50 +124,15 @@ class UnixHttp:
                 return f"does not speak HTTP: {type(error).__name__}"
 
 
-class _Socket(socket.socket):
-    """A unix socket with one deadline for all it does, and a limit for what a question brings.
-
-    A timeout as sockets have it begins anew with every byte: a server that drips would hold us.
-    http.client has no limit for a chunk of negative size.
-    """
-
-    def __init__(self, deadline: float) -> None:
-        super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.deadline = deadline
-        self.received = 0
-
-    def connect(self, address: Any, /) -> None:
-        self._limit()
-        super().connect(address)
-
-    def sendall(self, data: Any, flags: int = 0, /) -> None:
-        self._limit()
-        super().sendall(data, flags)
-
-    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        self._limit()
-        received = super().recv_into(buffer, nbytes, flags)
-        self.received += received
-        if self.received > MAX_ANSWER_BYTES:
-            raise OSError(errno.EMSGSIZE, f"an answer has over {MAX_ANSWER_BYTES} bytes")
-        return received
-
-    def _limit(self) -> None:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self.settimeout(left)
-
-
 class _Connection(http.client.HTTPConnection):
     def __init__(self, path: Path, deadline: float) -> None:
         super().__init__("localhost")
         self._path = path
         self._deadline = deadline
-        self._socket: _Socket | None = None
+        self._socket: BoundedSocket | None = None
 
     def connect(self) -> None:
-        self.sock = self._socket = _Socket(self._deadline)
+        self.sock = self._socket = BoundedSocket(socket.AF_UNIX, self._deadline, MAX_ANSWER_BYTES)
         self._socket.connect(str(self._path))
 
     def ask(self, target: str, deadline: float) -> None:
