@@ -21,7 +21,7 @@ import psutil
 
 from bench.report import report
 from gpuledger_collector.serve import CollectorSettings, CollectorThread
-from gpuledger_collector.store.client import StoreConfig, connect
+from gpuledger_collector.store.client import connect
 from gpuledger_collector.store.embedded import EmbeddedServer
 from gpuledger_collector.store.migrate import migrate
 from tests.nvml_standin.world import Standin, build
@@ -95,7 +95,7 @@ def main() -> None:
                 stack.callback(sleeper.kill)
                 standin.add(gpu, sleeper.pid, 1_000, sm=5)
         server = stack.enter_context(EmbeddedServer(directory / "store"))
-        store = StoreConfig(server.url)
+        store = server.store
         with connect(store, create_database=True) as client:
             migrate(client)
         settings = CollectorSettings("127.0.0.1:0", "", store)

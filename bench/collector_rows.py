@@ -161,7 +161,8 @@ def by_json(_: Any, store: StoreConfig, table: str, names: list[str], rows: list
     """JSONEachRow over HTTP."""
     body = "\n".join(json.dumps(dict(zip(names, row, strict=True))) for row in rows).encode()
     address = f"{store.url}/?database={store.database}&query=INSERT%20INTO%20{table}%20"
-    request = urllib.request.Request(address + "FORMAT%20JSONEachRow", body)  # noqa: S310
+    who = {"X-ClickHouse-User": store.username, "X-ClickHouse-Key": store.password}
+    request = urllib.request.Request(address + "FORMAT%20JSONEachRow", body, who)  # noqa: S310
     with urllib.request.urlopen(request) as answer:  # noqa: S310
         answer.read()
 
@@ -170,7 +171,7 @@ def main() -> None:
     """Measure and print."""
     start = int(time.time()) // 86_400 * 86_400
     with tempfile.TemporaryDirectory() as directory, EmbeddedServer(Path(directory)) as server:
-        store = StoreConfig(server.url)
+        store = server.store
         with connect(store, create_database=True) as client:
             migrate(client)
         batches = [made_batch(n, start) for n in range(1, BATCHES + 1)]

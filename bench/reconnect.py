@@ -124,7 +124,7 @@ def main() -> None:
     raise_file_limit()
     messages = backlog(asked.windows, int(time.time()) // 10 * 10)
     with tempfile.TemporaryDirectory() as directory, EmbeddedServer(Path(directory)) as server:
-        store = StoreConfig(server.url)
+        store = server.store
         with connect(store, create_database=True) as client:
             migrate(client)
         peer, _, _ = measure(bare, store, asked.agents, messages[:PEER_WINDOWS])

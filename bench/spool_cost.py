@@ -28,7 +28,7 @@ from gpuledger_agent.stream import Uplink
 from gpuledger_agent.user_names import UserNames
 from gpuledger_agent.worker import GpuWorker
 from gpuledger_collector.serve import CollectorSettings, CollectorThread
-from gpuledger_collector.store.client import StoreConfig, connect
+from gpuledger_collector.store.client import connect
 from gpuledger_collector.store.embedded import EmbeddedServer
 from gpuledger_collector.store.migrate import migrate
 from gpuledger_proto.v1 import telemetry_pb2 as wire
@@ -138,7 +138,7 @@ def main() -> None:
         directory = Path(name)
         without = [live(Nowhere(None), forget=False)[0] for _ in range(3)]
         spooled = [live(Spool(directory / f"{n}.sqlite"), forget=True) for n in range(3)]
-        store = StoreConfig(server.url)
+        store = server.store
         with connect(store, create_database=True) as client:
             migrate(client)
         with CollectorThread(CollectorSettings("127.0.0.1:0", "", store)) as collector:

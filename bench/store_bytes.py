@@ -13,7 +13,7 @@ from pathlib import Path
 from clickhouse_connect.driver.client import Client
 
 from bench.report import report
-from gpuledger_collector.store.client import StoreConfig, connect
+from gpuledger_collector.store.client import connect
 from gpuledger_collector.store.embedded import EmbeddedServer
 from gpuledger_collector.store.migrate import migrate
 
@@ -70,7 +70,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as directory,
         EmbeddedServer(Path(directory)) as server,
-        connect(StoreConfig(server.url), create_database=True) as client,
+        connect(server.store, create_database=True) as client,
     ):
         migrate(client)
         columns = plain_columns(client)

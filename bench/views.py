@@ -11,13 +11,14 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from clickhouse_connect.driver.client import Client
 
 from gpuledger_collector.rollup import TABLES, Rollup
 from gpuledger_collector.rollup_days import DayRollup
-from gpuledger_collector.store.client import StoreConfig, connect
+from gpuledger_collector.store.client import connect
 from gpuledger_collector.store.embedded import EmbeddedServer
 from gpuledger_collector.store.migrate import migrate
 
@@ -166,7 +167,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         EmbeddedServer(Path(folder)) as server,
-        connect(StoreConfig(server.url, "bench"), create_database=True) as client,
+        connect(replace(server.store, database="bench"), create_database=True) as client,
     ):
         migrate(client)
         fill(client, options.gpus, options.days)

@@ -8,7 +8,7 @@ from pathlib import Path
 from clickhouse_connect.driver.client import Client
 
 import gpuledger_sql
-from gpuledger_collector.store.client import StoreConfig, connect
+from gpuledger_collector.store.client import connect
 from gpuledger_collector.store.embedded import EmbeddedServer
 from gpuledger_collector.store.migrate import migrate
 
@@ -16,14 +16,16 @@ SCHEMA = Path(gpuledger_sql.__file__).parent / "schema.sql"
 
 
 def dump(client: Client) -> str:
-    """CREATE statements of all tables and views by name, free of the database's name."""
+    """CREATE statements of all tables and views by name, free of names of database and user."""
     names = client.query(
         "SELECT name FROM system.tables WHERE database = currentDatabase()"
         " AND name NOT LIKE '.inner%' ORDER BY name"
     ).result_rows
     prefix = f"{client.database}."
     shown = [client.query(f"SHOW CREATE TABLE `{name}`").result_rows[0][0] for (name,) in names]
-    return "".join(text.replace(prefix, "") + ";\n\n" for text in shown)
+    [(user,)] = client.query("SELECT currentUser()").result_rows
+    text = "".join(statement.replace(prefix, "") + ";\n\n" for statement in shown)
+    return text.replace(f"DEFINER = {user} ", "DEFINER = default ")
 
 
 def main() -> None:
@@ -31,7 +33,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as directory,
         EmbeddedServer(Path(directory)) as server,
-        connect(StoreConfig(server.url), create_database=True) as client,
+        connect(server.store, create_database=True) as client,
     ):
         migrate(client)
         SCHEMA.write_text(dump(client))

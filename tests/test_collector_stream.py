@@ -219,7 +219,7 @@ class EmbeddedPaused:
 
 def test_clickhouse_when_killed_in_mid_stream_then_nothing_acked_is_lost(tmp_path: Path) -> None:
     with EmbeddedServer(tmp_path / "store") as server:
-        store = StoreConfig(server.url)
+        store = server.store
         with connect(store, create_database=True) as client:
             migrate(client)
         settings = settings_for(store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -200,7 +201,7 @@ def test_collector_when_clickhouse_is_away_then_the_last_retention_counts(
     monkeypatch.setattr(window_age, "FOLLOW_S", 0.02)
     server = EmbeddedServer(tmp_path)
     server.start()
-    store = StoreConfig(server.url, "books")
+    store = replace(server.store, database="books")
     with connect(store, create_database=True) as client:
         migrate(client)
     with CollectorThread(settings_for(store)) as collector, WireAgent(collector.address) as agent:
@@ -224,7 +225,7 @@ def test_expiry_when_clickhouse_lives_in_another_time_zone_then_days_end_by_utc(
         " WHERE database = currentDatabase() AND active AND table = {table:String}"
     )
     with EmbeddedServer(tmp_path) as server:
-        store = StoreConfig(server.url, "books")
+        store = replace(server.store, database="books")
         with connect(store, create_database=True) as client:
             migrate(client)
             assert client.query("SELECT timezone()").result_rows == [("Asia/Tokyo",)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -209,7 +210,7 @@ def test_run_when_clickhouse_dies_then_it_says_so_once_and_goes_on_when_it_is_ba
 ) -> None:
     server = EmbeddedServer(tmp_path)
     server.start()
-    config = StoreConfig(server.url, "books")
+    config = replace(server.store, database="books")
     with connect(config, create_database=True) as client:
         migrate(client)
     stop = threading.Event()
@@ -221,7 +222,7 @@ def test_run_when_clickhouse_dies_then_it_says_so_once_and_goes_on_when_it_is_ba
         server.stop()
         until(lambda: "event=rollup_failed" in caplog.text)
         server.start()
-        with connect(StoreConfig(server.url, "books")) as client:
+        with connect(replace(server.store, database="books")) as client:
             insert(client, "process_usage_raw", [process(BASE)])
             until(lambda: held_by_team(client) == {"search": 10_000})
         until(lambda: "event=rollup_works_again" in caplog.text)

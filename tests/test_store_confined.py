@@ -1,4 +1,4 @@
-"""What strangers on the host, who reach the embedded ClickHouse, cannot do by it."""
+"""What nobody on the host, the owner of the books included, can do by the embedded ClickHouse."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,10 +37,21 @@ def mine(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def ask(server: EmbeddedServer, sql: str) -> str:
+@pytest.fixture(params=["stranger", "owner"])
+def who(strangers_server: EmbeddedServer, request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """Asks as anybody, or as the owner of the books."""
+    store = strangers_server.store
+    if request.param == "stranger":
+        return partial(ask, store.url)
+    return partial(ask, store.url, user=store.username, password=store.password)
+
+
+def ask(url: str, sql: str, *, user: str = "default", password: str = "") -> str:
     """The answer, an error as well, as anybody with curl gets it."""
+    who = {"X-ClickHouse-User": user, "X-ClickHouse-Key": password}
+    asked = urllib.request.Request(f"{url}/", sql.encode(), who)
     try:
-        with urllib.request.urlopen(f"{server.url}/", data=sql.encode(), timeout=30) as answer:
+        with urllib.request.urlopen(asked, timeout=30) as answer:
             return str(answer.read().decode("utf-8", "replace"))
     except urllib.error.HTTPError as error:
         return error.read().decode("utf-8", "replace")
@@ -79,34 +91,33 @@ WRITING = {
         for way in READING
     ],
 )
-def test_server_when_a_stranger_would_read_a_file_then_it_is_not_told(
-    strangers_server: EmbeddedServer, mine: Path, way: str
+def test_server_when_anybody_would_read_a_file_then_it_is_not_told(
+    who: Callable[[str], str], mine: Path, way: str
 ) -> None:
     with subprocess.Popen(["sleep", "60"], env={"TOKEN": SECRET}) as other:
         for sql in READING[way]:
-            assert SECRET not in ask(strangers_server, sql.format(mine=mine, pid=other.pid))
+            assert SECRET not in who(sql.format(mine=mine, pid=other.pid))
         other.kill()
 
 
 @pytest.mark.parametrize("way", WRITING)
-def test_server_when_a_stranger_would_write_a_file_then_there_is_none(
-    strangers_server: EmbeddedServer, mine: Path, way: str
+def test_server_when_anybody_would_write_a_file_then_there_is_none(
+    who: Callable[[str], str], mine: Path, way: str
 ) -> None:
     for sql in WRITING[way]:
-        ask(strangers_server, sql.format(mine=mine))
+        who(sql.format(mine=mine))
     assert [path.name for path in mine.iterdir()] == ["key"]
 
 
-def test_server_when_a_stranger_would_run_a_command_then_it_is_not_run(
-    strangers_server: EmbeddedServer,
+def test_server_when_anybody_would_run_a_command_then_it_is_not_run(
+    strangers_server: EmbeddedServer, who: Callable[[str], str]
 ) -> None:
-    trace = strangers_server._data_dir / "trace"
-    ask(
-        strangers_server,
+    trace = strangers_server._data_dir / "server" / "trace"
+    who(
         f"""CREATE DICTIONARY d (k UInt64) PRIMARY KEY k LIFETIME(1) LAYOUT(FLAT())
         SOURCE(EXECUTABLE(COMMAND 'touch {trace}' FORMAT 'TSV'))""",
     )
-    ask(strangers_server, "SELECT * FROM d")
+    who("SELECT * FROM d")
     assert not trace.exists()
 
 

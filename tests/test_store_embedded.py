@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,13 +22,13 @@ def test_server_when_killed_after_an_insert_then_the_rows_are_there_again(tmp_pa
     server = EmbeddedServer(tmp_path / "store")
     server.start()
     try:
-        with connect(StoreConfig(server.url, "books"), create_database=True) as client:
+        with connect(replace(server.store, database="books"), create_database=True) as client:
             client.command("CREATE TABLE t (n UInt32) ENGINE = MergeTree ORDER BY n")
             client.insert("t", [(n,) for n in range(1000)], column_names=["n"])
         os.kill(server.pid, signal.SIGKILL)
         server.stop()
         server.start()
-        with connect(StoreConfig(server.url, "books")) as client:
+        with connect(replace(server.store, database="books")) as client:
             assert client.query("SELECT count(), sum(n) FROM t").result_rows == [(1000, 499500)]
     finally:
         server.stop()

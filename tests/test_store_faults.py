@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,10 @@ def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
         yield running
 
 
-def migrated(url: str, username: str = "default") -> StoreConfig:
-    with connect(StoreConfig(url), create_database=True) as client:
+def migrated(store: StoreConfig) -> StoreConfig:
+    with connect(store, create_database=True) as client:
         migrate(client)
-    return StoreConfig(url, username=username)
+    return store
 
 
 class Outage:
@@ -154,12 +155,12 @@ class ProfiledServer(EmbeddedServer):
 
     settings = ""
 
-    def _write_config(self) -> None:
-        super()._write_config()
-        users = self._data_dir / ".clickhouse-local" / "users.xml"
+    def _configure(self) -> None:
+        super()._configure()
+        users = self._home / ".clickhouse-local" / "users.xml"
         users.write_text(USERS.format(settings=self.settings))
 
-    def restart(self, settings: str) -> None:
+    def restart_with(self, settings: str) -> None:
         self.stop()
         self.settings = settings
         self.start()
@@ -176,12 +177,12 @@ def test_store_when_restarted_without_room_or_rights_then_it_is_waited_for(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, settings: str, said: str
 ) -> None:
     with ProfiledServer(tmp_path / "store") as server:
-        store = migrated(server.url, "books")
+        store = replace(migrated(StoreConfig(server.url)), username="books")
         with outage(store) as running:
-            server.restart(settings)
+            server.restart_with(settings)
             running.send(*range(2, WINDOWS + 1))
             running.felt()
-            server.restart("")
+            server.restart_with("")
             running.acks(*range(2, WINDOWS + 1))
             with connect(store) as client:
                 assert_booked_once(client)
@@ -196,7 +197,7 @@ def test_store_when_its_disk_is_full_then_it_is_waited_for(
     with ExitStack() as stack:
         disk = stack.enter_context(small_disk(tmp_path / "disk", 96))
         server = stack.enter_context(EmbeddedServer(disk.path / "store"))
-        store = migrated(server.url)
+        store = migrated(server.store)
         with outage(store) as running:
             disk.fill()
             running.send(*range(2, WINDOWS + 1))
@@ -211,13 +212,13 @@ def test_store_when_its_disk_is_full_then_it_is_waited_for(
 def test_store_when_killed_in_mid_insert_then_the_insert_is_made_again(
     server: EmbeddedServer,
 ) -> None:
-    store = migrated(server.url)
+    store = migrated(server.store)
     victim = server.pid
 
     def kill() -> None:
         os.kill(victim, signal.SIGKILL)
 
-    with StoreProxy(server.url) as proxy, outage(StoreConfig(proxy.url)) as running:
+    with StoreProxy(server.url) as proxy, outage(replace(store, url=proxy.url)) as running:
         proxy.in_mid_insert = kill
         running.send(*range(2, WINDOWS + 1))
         running.felt()
@@ -231,8 +232,8 @@ def test_store_when_killed_in_mid_insert_then_the_insert_is_made_again(
 def test_store_when_its_answers_are_lost_then_what_it_committed_is_booked_once(
     server: EmbeddedServer,
 ) -> None:
-    store = migrated(server.url)
-    with StoreProxy(server.url) as proxy, outage(StoreConfig(proxy.url)) as running:
+    store = migrated(server.store)
+    with StoreProxy(server.url) as proxy, outage(replace(store, url=proxy.url)) as running:
         proxy.cut = 7
         running.send(*range(2, WINDOWS + 1))
         running.acks(*range(2, WINDOWS + 1))

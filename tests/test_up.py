@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -19,6 +21,7 @@ from gpuledger_agent import options
 from gpuledger_collector.cli import cli
 from tests.nvml_standin.world import Standin
 from tests.test_agent_daemon import worker
+from tests.test_store_owner import REQUESTS
 from tests.uplink_fixture import free_port
 from tests.waiting import wait_until
 
@@ -100,6 +103,7 @@ def test_up_when_given_the_agents_file_and_flags_then_the_books_are_as_they_say(
 ) -> None:
     standin.raw.gpus = 1
     rules, file, health, metrics = tmp_path / "r", tmp_path / "f", free_port(), free_port()
+    requests = tmp_path / "requests.yaml"
     rules.write_text('[[rule]]\nfallback = true\nmodel = "by-rule"\n')
     file.write_text(AGENT_TOML.format(rules=rules, health=health))
     env = {k: v for k, v in standin.env.items() if k != "GPULEDGER_STANDIN_PRELOADED"}
@@ -111,14 +115,21 @@ def test_up_when_given_the_agents_file_and_flags_then_the_books_are_as_they_say(
     with (
         worker() as held,
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as up,
+        ExitStack() as stack,
     ):
+        stack.callback(up.kill)
         standin.add(0, held.pid, 512)
         assert up.stdout is not None
         found = next(filter(None, (re.search(r"curl '([^']+)'", line) for line in up.stdout)))
+        declare = next(line for line in up.stdout if " requests apply " in line)
+        requests.write_text(REQUESTS)
+        told = shlex.split(declare.replace("requests.yaml", str(requests)))
+        subprocess.run(told, check=True, stdout=subprocess.PIPE, env=env)
+        assert query(found[1], "SELECT id, gpus FROM capacity_requests") == [["chat", 8]]
         who = "SELECT DISTINCT team, model, pool FROM process_usage"
         wait_until(lambda: query(found[1], who) == [["by-flag", "by-rule", "by-flag"]], 60)
-        told = query(found[1], "SELECT host, labels FROM hosts")
-        assert told == [["node-1", {"rack": "r7"}]]
+        hosts = query(found[1], "SELECT host, labels FROM hosts")
+        assert hosts == [["node-1", {"rack": "r7"}]]
         with urlopen(f"http://{metrics}/metrics") as page:
             assert "gpuledger_agent_gpus 1.0" in page.read().decode()
         with grpc.insecure_channel(health) as channel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import click
 
 from gpuledger_agent.options import Refused, read_toml
+from gpuledger_collector.store import owner
 from gpuledger_collector.store.client import StoreConfig
 
 DEFAULT_FILE = Path("/etc/gpuledger/collector.toml")
@@ -46,14 +48,23 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Path(path_type=Path),
         help="File that holds its password.",
     )
+    @click.option(
+        "--data",
+        envvar="GPULEDGER_DATA",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIR",
+        help="Instead of these three: where an embedded ClickHouse runs (--data of up), as owner.",
+    )
     @wraps(command)
     def with_store(**values: Any) -> Any:
-        store = StoreConfig(
+        given = StoreConfig(
             url=values.pop("clickhouse_url"),
             database=values.pop("database"),
             username=values.pop("username"),
             password=_password(values.pop("password_file")),
         )
+        data = values.pop("data")
+        store = replace(owner.store(data), database=given.database) if data else given
         return command(store=store, **values)  # fmt: skip
 
     return with_store

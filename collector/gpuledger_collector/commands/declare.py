@@ -17,7 +17,7 @@ from gpuledger_collector.config import store_options
 from gpuledger_collector.ledger.book import Book, Change, Record
 from gpuledger_collector.ledger.declared import DeclarationError
 from gpuledger_collector.ledger.export import FORMATS, export
-from gpuledger_collector.store.client import StoreConfig, StoreError, connect, one_line
+from gpuledger_collector.store.client import StoreConfig, StoreError, connect, one_line, remedy
 from gpuledger_collector.store.migrate import require_current
 
 FILE = click.argument("file", type=click.Path(path_type=Path))
@@ -47,7 +47,7 @@ def reaching(store: StoreConfig) -> Iterator[Client]:
             require_current(client)
             yield client
         except ClickHouseError as error:
-            raise StoreError(f"{store.url}: {one_line(error)}") from error
+            raise StoreError(f"{store.url}: {one_line(error)}{remedy(error)}") from error
 
 
 def _validate(book: Book[Record]) -> click.Command:

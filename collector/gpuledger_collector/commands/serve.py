@@ -124,7 +124,7 @@ def serve(
     with ExitStack() as stack:
         if embedded is not None:
             server = stack.enter_context(EmbeddedServer(embedded, embedded_port))
-            store = replace(store, url=server.url, username="default", password="")
+            store = replace(server.store, database=store.database)
             with connect(store, create_database=True) as client:
                 migrate(client)
             stack.enter_context(Keeper(server))

@@ -30,9 +30,10 @@ _WASTE = (
 
 @dataclass(frozen=True, slots=True)
 class LocalBooks:
-    """Where the books are, and where agents report to."""
+    """Where the books are, as their owner and as files, and where agents report to."""
 
     store: StoreConfig
+    directory: Path
     collector: str
 
 
@@ -46,12 +47,12 @@ def local_books(
     """
     server = _started(directory, port, any_port=any_port)
     try:
-        store = StoreConfig(server.url)
+        store = server.store
         with connect(store, create_database=True) as client:
             migrate(client)
         bound = replace(settings, store=store)
         with Keeper(server), CollectorThread(bound) as collector:
-            yield LocalBooks(store, collector.address)
+            yield LocalBooks(store, directory, collector.address)
     finally:
         server.stop()
 
@@ -69,12 +70,15 @@ def _started(directory: Path, port: int, *, any_port: bool) -> EmbeddedServer:
 
 
 def say_where(books: LocalBooks, lead: str) -> None:
-    """Print how to ask these books in SQL."""
+    """Print how to ask these books in SQL, and how to change what is declared in them."""
     flag = "" if books.store.url.endswith(":8123") else f" --clickhouse-url {books.store.url}"
     address = f"{books.store.url}/?database={books.store.database}"
     click.echo(f"{lead} Ask it from another terminal or from Grafana; it ends with Ctrl-C:")
     click.echo(f'  {_program()} query{flag} "{_REVIEW}"')
     click.echo(f"  curl '{address}' -d \"{_WASTE}\"")
+    click.echo("Everybody on this host can read it. Who runs it can declare things, with --data:")
+    directory = shlex.quote(str(books.directory.absolute()))
+    click.echo(f"  {_program()} requests apply requests.yaml --data {directory}")
 
 
 def _program() -> str:

@@ -74,7 +74,7 @@ def connect(config: StoreConfig, *, create_database: bool = False) -> Client:
             send_receive_timeout=330,
         )
     except (ClickHouseError, OSError) as error:
-        raise StoreError(f"{config.url}: {one_line(error)}{_remedy(error)}") from error
+        raise StoreError(f"{config.url}: {one_line(error)}{remedy(error)}") from error
     version = tuple(int(part) for part in (client.server_version or "0").split(".")[:2])
     if version < MIN_VERSION:
         client.close()
@@ -108,8 +108,10 @@ def _from_network(error: BaseException) -> str:
     return ""
 
 
-def _remedy(error: Exception) -> str:
-    """What to do about a connection that failed, where that can be told."""
+def remedy(error: Exception) -> str:
+    """What to do about what failed, `; …`, where that can be told."""
+    if "ACCESS_DENIED" in str(error):
+        return "; give a user who may (--username), or an embedded ClickHouse's directory (--data)"
     if "UNKNOWN_DATABASE" in str(error):
         return "; run gpuledger migrate, or name another (--database)"
     return "" if "Code: " in str(error) else "; is it ClickHouse's HTTP port, and is it up?"
@@ -120,7 +122,9 @@ def _create_database(config: StoreConfig) -> None:
         try:
             client.command(f"CREATE DATABASE IF NOT EXISTS {quoted(config.database)}")
         except ClickHouseError as error:
-            raise StoreError(f"database {config.database!r}: {one_line(error)}") from error
+            raise StoreError(
+                f"database {config.database!r}: {one_line(error)}{remedy(error)}"
+            ) from error
 
 
 def quoted(name: str) -> str:

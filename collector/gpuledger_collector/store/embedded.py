@@ -6,8 +6,9 @@ entry point is private: chdb-core is pinned in pyproject.toml, and nothing about
 outside this file. It reads $HOME/.clickhouse-local/config.xml.
 
 Whoever is on this host reaches its port, and it may run as root. Made for its own user's files, it
-would read, write and run for them whatever root may: its one user is granted tables and views
-only, and the process is confined to its directory, since `SELECT file(…)` asks for no grant.
+would read, write and run for them whatever root may: its users are granted tables and views only,
+all but the owner to read, and the process is confined to what is its own in the directory, since
+`SELECT file(…)` asks for no grant.
 """
 
 from __future__ import annotations
@@ -27,67 +28,15 @@ import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
-from xml.sax.saxutils import escape
 
-from gpuledger_collector.store import confine
-from gpuledger_collector.store.client import StoreError
+from gpuledger_collector.store import confine, embedded_config, owner
+from gpuledger_collector.store.client import StoreConfig, StoreError
+from gpuledger_collector.store.port import HOST, hold, refuses
 
 log = logging.getLogger(__name__)
 
 READY_S = 60.0
 """Longest start: a large data directory is read first."""
-
-HOST = "127.0.0.1"
-
-_CONFIG = """<clickhouse>
-  <http_port>{port}</http_port>
-  <listen_host>{host}</listen_host>
-  <users_config>users.xml</users_config>
-  <logger>
-    <level>warning</level>
-    <log>{log}</log>
-    <size>10M</size>
-    <count>2</count>
-  </logger>
-  <max_server_memory_usage_to_ram_ratio>0.5</max_server_memory_usage_to_ram_ratio>
-  <mark_cache_size>268435456</mark_cache_size>
-  <merge_tree>
-    <fsync_after_insert>1</fsync_after_insert>
-    <fsync_part_directory>1</fsync_part_directory>
-  </merge_tree>
-</clickhouse>
-"""
-
-# The child's own session logs in as this user too, hence without a password.
-_USERS = """<clickhouse>
-  <users>
-    <default>
-      <password/>
-      <networks><ip>{host}</ip></networks>
-      <profile>default</profile>
-      <quota>default</quota>
-      <grants>
-        <query>GRANT SELECT, INSERT, ALTER, TRUNCATE, OPTIMIZE, SHOW ON *.*</query>
-        <query>GRANT CREATE DATABASE, CREATE TABLE, CREATE VIEW ON *.*</query>
-        <query>GRANT DROP DATABASE, DROP TABLE, DROP VIEW ON *.*</query>
-        <query>GRANT SYSTEM LISTEN, SYSTEM MERGES, SYSTEM TTL MERGES ON *.*</query>
-        <query>GRANT TABLE ENGINE ON MergeTree, TABLE ENGINE ON ReplacingMergeTree</query>
-      </grants>
-    </default>
-  </users>
-  <profiles>
-    <default>
-      <constraints>
-        <format_schema><const/></format_schema>
-        <output_format_schema><const/></output_format_schema>
-        <format_template_row><const/></format_template_row>
-        <format_template_resultset><const/></format_template_resultset>
-      </constraints>
-    </default>
-  </profiles>
-  <quotas><default/></quotas>
-</clickhouse>
-"""
 
 # What the child may read besides its data, where it exists: code, and what the machine is like.
 _READABLE = (
@@ -108,6 +57,8 @@ _SERVE = (
 class EmbeddedServer:
     """A ClickHouse of one's own on a data directory, reachable from this host only.
 
+    In the directory, `data` and `server` are the child's, the owner's secrets are ours (owner.py).
+
     It dies with its parent, however that dies. What it has acknowledged survives kill -9, its own
     or the parent's; `start` again on the same directory goes on. Raises StoreError.
     """
@@ -115,14 +66,21 @@ class EmbeddedServer:
     def __init__(self, data_dir: Path, port: int = 0) -> None:
         """`port` 0 takes any free one."""
         self._data_dir = data_dir.absolute()
+        self._home = self._data_dir / "server"
         self._port = port
         self._child: subprocess.Popen[bytes] | None = None
         self._lock: IO[Any] | None = None
+        self._held: socket.socket | None = None
 
     @property
     def url(self) -> str:
         """Where its HTTP interface answers."""
         return f"http://{HOST}:{self._port}"
+
+    @property
+    def store(self) -> StoreConfig:
+        """The books in it, as their owner. Raises StoreError before it was started."""
+        return owner.store(self._data_dir)
 
     @property
     def pid(self) -> int:
@@ -133,6 +91,15 @@ class EmbeddedServer:
     def alive(self) -> bool:
         """Whether the child runs."""
         return self._child is not None and self._child.poll() is None
+
+    @property
+    def listens(self) -> bool:
+        """Whether it runs and takes connections.
+
+        Everybody on this host can tell it to take none (SYSTEM STOP LISTEN): its own session, which
+        takes the first ones, is of everybody's user.
+        """
+        return self.alive and not refuses(self._port)
 
     @property
     def exit_code(self) -> int | None:
@@ -153,9 +120,11 @@ class EmbeddedServer:
                 "the embedded ClickHouse is not installed: pip install 'gpuledger[embedded]'"
             )
         self._take_directory()
-        self._port = _free_port(self._port)
-        self._write_config()
-        errors = (self._data_dir / "stderr.log").open("wb")
+        if self._held is None:
+            self._held = hold(self._port)
+            self._port = int(self._held.getsockname()[1])
+        self._configure()
+        errors = (self._home / "stderr.log").open("wb")
         with errors:
             self._child = subprocess.Popen(
                 # -P: no module out of the directory that somebody happens to start us in.
@@ -168,24 +137,36 @@ class EmbeddedServer:
                 start_new_session=True,
             )
         self._wait_until_ready()
-        if os.geteuid() == 0 and not confine.version():
+        if not confine.version():
             log.warning(
                 "event=store_not_confined reason=%r remedy=%r",
-                "this kernel has no Landlock: all users of this host can read root's files by SQL",
-                "run it as another user, or use a ClickHouse server (--clickhouse-url)",
+                "this kernel has no Landlock: by SQL all users of this host can read what the user"
+                " who runs this can, and so the password of the books",
+                "use a ClickHouse server (--clickhouse-url), or let no stranger log in",
             )
+
+    def restart(self) -> None:
+        """Start another child; directory and port stay ours meanwhile, and if that fails."""
+        self._end_child()
+        self._start()
 
     def stop(self) -> None:
         """End the child; what it acknowledged is on disk."""
+        self._end_child()
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _end_child(self) -> None:
         if self._child is not None:
             self._child.kill()
             self._child.wait()
             if self._child.stdin:
                 self._child.stdin.close()
             self._child = None
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -203,7 +184,7 @@ class EmbeddedServer:
         try:
             self._data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             if self._lock is None:
-                self._lock = (self._data_dir / "lock").open("w")
+                self._lock = (self._data_dir / owner.LOCK).open("w")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StoreError(
@@ -218,14 +199,17 @@ class EmbeddedServer:
     def _environment(self) -> dict[str, str]:
         """What the child needs; of ours, which it would show to whoever asks, nothing else."""
         ours = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        return ours | {"HOME": str(self._data_dir), "TMPDIR": str(self._data_dir)}
+        return ours | {"HOME": str(self._home), "TMPDIR": str(self._home)}
 
-    def _write_config(self) -> None:
-        home = self._data_dir / ".clickhouse-local"
-        home.mkdir(exist_ok=True)
-        log_file = escape(str(self._data_dir / "clickhouse.log"))
-        (home / "config.xml").write_text(_CONFIG.format(port=self._port, host=HOST, log=log_file))
-        (home / "users.xml").write_text(_USERS.format(host=HOST))
+    def _configure(self) -> None:
+        try:
+            for made in (self._home, self._data_dir / "data"):
+                made.mkdir(exist_ok=True)
+            password = owner.password(self._data_dir)
+            embedded_config.write(self._home, HOST, self._port, password)
+            owner.announce(self._data_dir, self.url)
+        except OSError as error:
+            raise StoreError(f"{error.filename}: {error.strerror}; make it writable") from error
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_S
@@ -241,20 +225,10 @@ class EmbeddedServer:
         raise StoreError(f"the embedded ClickHouse in {self._data_dir} did not start: {reason}")
 
     def _last_words(self) -> str:
-        lines = (self._data_dir / "stderr.log").read_text("utf-8", "replace").split("\n")
+        lines = (self._home / "stderr.log").read_text("utf-8", "replace").split("\n")
         said = [line.strip() for line in lines if line.strip()]
         telling = [line for line in said if "Exception" in line or "Error" in line] or said
         return telling[-1][:300] if telling else "it gave no answer"
-
-
-def _free_port(wanted: int) -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, wanted))
-        except OSError as error:
-            raise StoreError(f"port {wanted} is taken: choose another, or 0 for any") from error
-        return int(probe.getsockname()[1])
 
 
 def _die_with_parent() -> None:
@@ -268,7 +242,8 @@ def _serve(directory: str) -> None:
     """Be the child: serve until killed."""
     if confine.version():
         code = (sys.prefix, sys.base_prefix, *sys.path)
-        confine.confine([Path(directory).parent], map(Path, (*_READABLE, *code)))
+        own = [Path(directory), Path.home()]
+        confine.confine(own, map(Path, (*_READABLE, *code)))
     threading.Thread(target=_die_with_parent, daemon=True).start()
     from chdb import _chdb  # noqa: PLC0415
 

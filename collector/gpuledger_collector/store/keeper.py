@@ -1,4 +1,4 @@
-"""Starts the embedded ClickHouse again when it ends without being told to."""
+"""Starts the embedded ClickHouse again when it ends, or listens no more, without us."""
 
 from __future__ import annotations
 
@@ -44,14 +44,16 @@ class Keeper:
 
     def _run(self) -> None:
         while not self._left.wait(LOOK_S):
-            if not self._server.alive:
+            if not self._server.listens:
                 self._start_again()
 
     def _start_again(self) -> None:
-        self._once.warning("ended", "event=store_ended exit_code=%s", self._server.exit_code)
-        self._server.stop()
+        if self._server.alive:
+            self._once.warning("ended", "event=store_listens_no_more somebody told it so by SQL")
+        else:
+            self._once.warning("ended", "event=store_ended exit_code=%s", self._server.exit_code)
         try:
-            self._server.start()
+            self._server.restart()
         except StoreError as error:
             self._once.warning("failed", "event=store_not_started reason=%r", str(error))
             return
