@@ -2834,7 +2834,7 @@ DEFINER = default SQL SECURITY DEFINER
 COMMENT 'Requests inside the target by hour and endpoint, with the use of the GPUs beside it. See docs/slos.md.'
 AS WITH
     (histogram, q) -> ceil(q * arraySum(histogram.2)) AS rank,
-    ((histogram, k) -> if(k = 0, NULL, toFloat64(((histogram.1)[arrayFirstIndex(n -> (n >= k), arrayCumSum(histogram.2))]).1))) AS at_least,
+    ((histogram, k) -> if(k = 0, NULL, toFloat64(arraySort(tupleElement(histogram.1, 1))[arrayFirstIndex(n -> (n >= k), arrayCumSum(arraySort((n, above) -> above, histogram.2, tupleElement(histogram.1, 1))))]))) AS at_least,
     ((histogram, k) -> if(k = 0, NULL, toFloat64(nullIf(arraySort(tupleElement(histogram.1, 2))[arrayFirstIndex(n -> (n >= k), arrayCumSum(arraySort((n, upto) -> upto, histogram.2, tupleElement(histogram.1, 2))))], 18446744073709551615)))) AS at_most,
     (histogram -> arraySort(arrayConcat(arrayMap((b, n) -> (b.1, if((b.2) = 18446744073709551615, toFloat64(0), n / ((b.2) - (b.1)))), histogram.1, histogram.2), arrayMap((b, n) -> (b.2, if((b.2) = 18446744073709551615, toFloat64(0), (-n) / ((b.2) - (b.1)))), histogram.1, histogram.2)))) AS steps,
     (steps_taken -> (tupleElement(steps_taken, 1), arrayCumSum(tupleElement(steps_taken, 2)), arrayCumSum(arrayMap((density, width) -> (density * width), arrayPopBack(arrayPushFront(arrayCumSum(tupleElement(steps_taken, 2)), 0)), arrayMap((x, before) -> toFloat64(x - before), tupleElement(steps_taken, 1), arrayPopBack(arrayPushFront(tupleElement(steps_taken, 1), 0))))))) AS curve,
@@ -2853,8 +2853,8 @@ AS WITH
             sum(t.waiting_known_ms) > 0 AS waiting_known,
             if(sum(t.kv_cache_known_ms) = 0, NULL, sum(t.kv_cache_pct_ms) / sum(t.kv_cache_known_ms)) AS kv_cache_pct,
             sum(t.latency_ms) AS latency_ms,
-            sumMap(t.latency_buckets, t.latency_counts) AS latency,
-            sumMap(t.ttft_buckets, t.ttft_counts) AS ttft
+            (groupArrayArray(t.latency_buckets), groupArrayArray(t.latency_counts)) AS latency,
+            (groupArrayArray(t.ttft_buckets), groupArrayArray(t.ttft_counts)) AS ttft
         FROM traffic_hourly AS t
         GROUP BY
             hour,

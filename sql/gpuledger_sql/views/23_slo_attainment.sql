@@ -43,11 +43,13 @@ CREATE OR REPLACE VIEW slo_attainment
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
 WITH
-    -- A histogram is (buckets, counts) as sumMap gives it, by lower edge. Of a percentile: which
+    -- A histogram is (buckets, counts); a bucket may come more than once. Of a percentile: which
     -- request it is, in order of latency; the lower edge of the bucket that it is at least in, and the
     -- upper edge of that which it is at most in.
     (histogram, q) -> ceil(q * arraySum(histogram.2)) AS rank,
-    (histogram, k) -> if(k = 0, NULL, toFloat64(histogram.1[arrayFirstIndex(n -> n >= k, arrayCumSum(histogram.2))].1)) AS at_least,
+    (histogram, k) -> if(k = 0, NULL, toFloat64(arraySort(tupleElement(histogram.1, 1))[
+        arrayFirstIndex(n -> n >= k, arrayCumSum(arraySort((n, above) -> above, histogram.2, tupleElement(histogram.1, 1))))
+    ])) AS at_least,
     (histogram, k) -> if(k = 0, NULL, toFloat64(nullIf(arraySort(tupleElement(histogram.1, 2))[
         arrayFirstIndex(n -> n >= k, arrayCumSum(arraySort((n, upto) -> upto, histogram.2, tupleElement(histogram.1, 2))))
     ], 18446744073709551615))) AS at_most,
@@ -82,8 +84,8 @@ WITH
             sum(t.waiting_known_ms) > 0 AS waiting_known,
             if(sum(t.kv_cache_known_ms) = 0, NULL, sum(t.kv_cache_pct_ms) / sum(t.kv_cache_known_ms)) AS kv_cache_pct,
             sum(t.latency_ms) AS latency_ms,
-            sumMap(t.latency_buckets, t.latency_counts) AS latency,
-            sumMap(t.ttft_buckets, t.ttft_counts) AS ttft
+            (groupArrayArray(t.latency_buckets), groupArrayArray(t.latency_counts)) AS latency,
+            (groupArrayArray(t.ttft_buckets), groupArrayArray(t.ttft_counts)) AS ttft
         FROM traffic_hourly AS t
         GROUP BY hour, team, model, endpoint
     ),
