@@ -127,3 +127,34 @@ def test_host_port_when_any_text_then_parts_or_refusal(address: str) -> None:
 
 def test_refusal_when_shown_then_exit_code_is_2() -> None:
     assert Refused("x").exit_code == 2
+
+
+@agent.command()
+@settings
+def check(config: AgentConfig, log_level: str) -> None:
+    click.echo(f"{config.scrape} {config.families[0].name} {log_level}")
+
+
+def test_scraping_when_switched_off_anywhere_then_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "agent.toml"
+    file.write_text("scrape = false\n")
+    assert invoke("check") == (0, "True vllm info\n")
+    assert invoke("check", "--no-scrape") == (0, "False vllm info\n")
+    assert invoke("--config", str(file), "check") == (0, "False vllm info\n")
+    assert invoke("--config", str(file), "check", "--scrape") == (0, "True vllm info\n")
+    assert invoke("check", env={"GPULEDGER_AGENT_SCRAPE": "false"}) == (0, "False vllm info\n")
+    file.write_text("scrape = 0\n")
+    code, output = invoke("--config", str(file), "check")
+    assert code == 2
+    assert "scrape: 0 is not the kind of value that belongs here" in output
+
+
+def test_families_when_a_file_is_given_then_they_come_first(tmp_path: Path) -> None:
+    file = tmp_path / "families.toml"
+    file.write_text('[[family]]\nname = "ours"\nrequests = "hits"\n')
+    assert invoke("check", "--families", str(file)) == (0, "True ours info\n")
+    file.write_text('[[family]]\nname = "ours"\n')
+    code, output = invoke("check", "--families", str(file))
+    assert code == 2
+    assert output.count("\n") == 1
+    assert "family 1 (ours): reads nothing; add at least one of requests, " in output

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,6 +23,7 @@ from tests.serving import lookalike as engine
 from tests.serving.processes import LOOKALIKE, lookalike
 from tests.test_agent_daemon import AGENT, agent, log_of, one, wait_until
 from tests.test_attribution_runtimes import alone
+from tests.uplink_fixture import free_port
 
 LABELS = {"team": "search", "gpuledger.io/model": "ranker-7b", "gpuledger.io/endpoint": "rank"}
 
@@ -123,8 +126,12 @@ def test_server_when_a_process_of_its_own_says_so_then_its_traffic_is_in_the_boo
         stack.enter_context(pytest.MonkeyPatch.context()).setenv("GPULEDGER_METRICS", "/metrics")
         pid, port = stack.enter_context(lookalike(child=True))
         standin.add(0, pid)
-        with agent(standin, tmp_path, collector.address, *alone("environment")):
+        address = free_port()
+        flags = (*alone("environment"), "--metrics", address)
+        with agent(standin, tmp_path, collector.address, *flags):
             wait_until(lambda: rows(client) >= 2)
+            with urllib.request.urlopen(f"http://{address}/metrics") as answer:
+                page = answer.read().decode()
             standin.remove(0, pid)
             again, other = stack.enter_context(lookalike(child=True))
             standin.add(0, again)
@@ -134,6 +141,10 @@ def test_server_when_a_process_of_its_own_says_so_then_its_traffic_is_in_the_boo
     assert {row[0] for row in client.query("SELECT server FROM endpoint_traffic").result_rows} == {
         f"127.0.0.1:{port}", f"127.0.0.1:{other}",
     }  # fmt: skip
+    assert "gpuledger_agent_servers 1.0" in page
+    assert 'gpuledger_agent_scrape_failures_total{reason="timeout"} 0.0' in page
+    assert re.search(r"^gpuledger_agent_scrapes_total [2-9]", page, re.MULTILINE)
+    assert re.search(r"^gpuledger_agent_scrape_seconds_total 0\.0*[1-9]", page, re.MULTILINE)
 
 
 def test_agent_when_scraping_is_off_then_no_server_is_asked(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from gpuledger_agent.attribution.attributor import Attribution
 from gpuledger_agent.attribution.base import Kind, Workload
 from gpuledger_agent.serving.discovery import Candidate, discover
 from gpuledger_agent.serving.families import Family
+from gpuledger_agent.serving.network import namespace, within
 from gpuledger_agent.serving.place import Place, PlaceError, place
 from gpuledger_agent.serving.subjects import MAX_SUBJECTS, Subject, Subjects
 from tests.live_processes import running
@@ -166,3 +169,44 @@ def test_subjects_when_they_are_without_end_then_so_many_are_looked_at() -> None
         workload = Workload(Kind.CONTAINER, str(number), str(number))
         gathered.grant(workload, Attribution(OWNER, Kind.CONTAINER, str(number), ""), OWNER)
     assert len(gathered.all()) == MAX_SUBJECTS
+
+
+def test_server_when_in_a_namespace_of_the_workloads_own_then_whoever_holds_it_it_is_found(
+    apart: int,
+) -> None:
+    """As that of another container of the pod: this process, which is of no workload."""
+    bound = within(
+        apart, namespace(apart, PROC), PROC, lambda: socket.create_server(("127.0.0.1", 8002))
+    )
+    with bound:
+        [found] = candidates([subject(apart)])
+        assert (found.listener.port, found.link) == (8002, "")
+        assert found.namespace == namespace(apart, PROC) != namespace(os.getpid(), PROC)
+    assert candidates([subject(apart)]) == []
+
+
+LOOKS = """
+import sys
+from pathlib import Path
+from gpuledger_agent.serving.network import own_namespace
+from tests.serving.exposed import FAMILIES
+from tests.serving.processes import subject
+from gpuledger_agent.serving.discovery import discover
+own_namespace()
+found = discover([subject(int(sys.argv[1]), sys.argv[2])], FAMILIES, Path("/proc"))
+print([one.listener.port for one in found.candidates], *(why for _, why in found.nothing))
+"""
+
+
+def test_namespace_when_it_is_the_hosts_and_not_the_agents_then_it_is_no_workloads_own(
+    apart: int,
+) -> None:
+    """The agent runs in a container without the host's network, the workload has it."""
+    assert apart
+    with listening(saying(b"")) as ours, lookalike() as (pid, port):
+        for said, expected in ((port, f"[{port}]"), (ours.port, f"[] listens on {port}: ")):
+            done = subprocess.run(
+                ["unshare", "--net", sys.executable, "-c", LOOKS, str(pid), str(said)],
+                capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            assert done.stdout.startswith(expected)

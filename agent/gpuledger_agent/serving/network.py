@@ -6,6 +6,7 @@ route or name leads out of. To make a socket there takes CAP_SYS_ADMIN.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import socket
@@ -29,6 +30,7 @@ MAX_FILES = 4_096
 
 _LISTENS = " 0A "
 _CLONE_NEWNET = 0x40000000
+_INIT, _KTHREADD = 1, 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -54,11 +56,15 @@ def own_namespace() -> int:
 
 
 def shared_namespaces(proc: Path) -> frozenset[int]:
-    """Those that are no workload's own: the agent's, and that of the host's first process."""
-    try:
-        return frozenset({own_namespace(), namespace(1, proc)})
-    except OSError:
-        return frozenset({own_namespace()})
+    """Those that are no workload's own: the agent's, and the host's.
+
+    The host's first process is there, and its kernel's, which is easier to look at.
+    """
+    found = {own_namespace()}
+    for pid in (_INIT, _KTHREADD):
+        with contextlib.suppress(OSError):
+            found.add(namespace(pid, proc))
+    return frozenset(found)
 
 
 def listeners(pid: int, proc: Path) -> list[Listener]:
