@@ -16,6 +16,7 @@ BENCHMARKS = (
     "bench.spool_cost",
     "bench.store_bytes",
     "bench.views",
+    "bench.fleet_views",
 )
 
 

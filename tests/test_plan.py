@@ -14,7 +14,7 @@ from clickhouse_connect.driver.client import Client
 from gpuledger_collector.cli import cli
 from gpuledger_collector.store.client import StoreConfig
 from tests.headroom_fleet import TODAY, fill_hours
-from tests.ledger_fleet import GPU_MODELS
+from tests.ledger_fleet import GPU_MODELS, gpu, insert
 from tests.test_ledger_views import fill, grant, process, request, windows
 from tests.test_pool_headroom import days_ago
 
@@ -56,6 +56,8 @@ def test_plan_when_it_fits_then_headroom_and_days_before_and_after(
         "headroom_after": pytest.approx(10),
         "days_to_full_before": pytest.approx(60, rel=1e-4),
         "days_to_full_after": pytest.approx(20, rel=1e-4),
+        "earliest_after": pytest.approx(20, rel=1e-4),
+        "latest_after": pytest.approx(20, rel=1e-4),
         "fits": True,
         "covered_gpus": 0,
         "waste": [],
@@ -94,6 +96,33 @@ def test_plan_when_it_does_not_fit_then_the_waste_that_would_cover_it_is_told_on
     table = plan(database, "--gpus", "3", *H100)
     assert table.exit_code == 1
     assert "short of 3 GPUs; waste that could be had back: 4" in table.stdout
+
+
+def test_plan_when_it_fits_and_there_is_waste_then_that_is_told_too(
+    client: Client, database: StoreConfig
+) -> None:
+    idle = [grant(ts, gpu=f"GPU-{n}", workload="mine") for n in range(2) for ts in windows(720)]
+    free = [gpu(ts, gpu="GPU-9", unallocated_ms=10_000, sm_busy_ms=0) for ts in windows(720)]
+    insert(client, "gpu_usage_raw", free)
+    fill(client, [], idle)
+    code, [told] = planned(database, "--gpus", "1", *H100)
+    assert (code, told["fits"], told["covered_gpus"]) == (0, True, 2)
+    table = plan(database, "--gpus", "1", *H100)
+    assert "fits; waste that could be had back: 2" in table.stdout
+
+
+def test_plan_when_the_trend_is_unsure_then_the_earliest_and_the_latest_day_after(
+    client: Client, database: StoreConfig
+) -> None:
+    fill_hours(client, lambda hour: 70 - 0.5 * days_ago(hour) + 2 * (-1) ** days_ago(hour))
+    _, [told] = planned(database, "--gpus", "20", *H100)
+    [(slope, error)] = client.query(
+        "SELECT DISTINCT trend_gpus_per_day, trend_error_gpus_per_day FROM pool_headroom"
+    ).result_rows
+    left = 100 - told["allocated_gpus"] - 20
+    assert error > 0
+    assert told["earliest_after"] == pytest.approx(left / (slope + 2 * error))
+    assert told["latest_after"] == pytest.approx(left / (slope - 2 * error))
 
 
 def test_plan_when_a_file_changes_a_request_then_only_the_difference_counts(

@@ -44,20 +44,52 @@ def test_day_when_the_roll_up_of_an_hour_ended_after_it_then_it_is_due_again(
     assert DayRollup(client, rest_s=3600).run_once() == 1
 
 
+@pytest.mark.parametrize("hourly_days", [8, 30])
 @pytest.mark.parametrize(
-    ("hourly_days", "applied", "due"),
-    [(8, "1 HOUR", 1), (8, "9 DAY", 0), (30, "1 HOUR", 0)],
+    ("applied", "since", "due"), [("1 HOUR", 0, 1), ("9 DAY", 0, 0), ("1 HOUR", 1, 0)]
 )
-@pytest.mark.parametrize(
-    ("table", "figure"), [("gpu_prices", "usd_per_gpu_hour"), ("slos", "percentile")]
-)
-def test_day_when_prices_or_objectives_reach_back_to_it_in_its_last_week_then_it_is_computed_again(
-    client: Client, hourly_days: int, applied: str, due: int, table: str, figure: str
+def test_day_when_a_price_applied_since_reaches_back_to_it_then_it_is_computed_again_once(
+    client: Client, hourly_days: int, applied: str, since: int, due: int
 ) -> None:
     mark(client, rolled="9 DAY", computed="1 DAY")
     keep(client, "hourly", hourly_days)
     client.command(
-        f"INSERT INTO {table} ({figure}, applied_at) SELECT 2.5, now64(6) - INTERVAL {applied}"
+        "INSERT INTO gpu_prices (usd_per_gpu_hour, priced_from, applied_at)"
+        f" SELECT 2.5, toDateTime('{BASE:%Y-%m-%d} 00:00:00', 'UTC') + INTERVAL {since} DAY,"
+        f" now64(6) - INTERVAL {applied}"
+    )
+    days = DayRollup(client)
+    assert (days.run_once(), days.run_once()) == (due, 0)
+
+
+@pytest.mark.parametrize(
+    ("versions", "due"), [([("40", "1")], 1), ([("1", "1")], 0), ([("40", "60"), ("40", "1")], 0)]
+)
+def test_day_when_a_request_applied_since_reaches_back_to_it_then_it_is_computed_again(
+    client: Client, versions: list[tuple[str, str]], due: int
+) -> None:
+    """A new request counts from its beginning, a new version of one from when it was applied."""
+    mark(client, rolled="9 DAY", computed="1 DAY")
+    for began_days_ago, applied_hours_ago in versions:
+        client.command(
+            "INSERT INTO capacity_requests (id, team, gpus, status, requested_from, applied_at)"
+            f" SELECT 'a', 'search', 1, 'approved', now() - INTERVAL {began_days_ago} DAY,"
+            f" now64(6) - INTERVAL {applied_hours_ago} HOUR"
+        )
+    assert DayRollup(client).run_once() == due
+
+
+@pytest.mark.parametrize(
+    ("hourly_days", "applied", "due"),
+    [(8, "1 HOUR", 1), (8, "9 DAY", 0), (30, "1 HOUR", 0)],
+)
+def test_day_when_objectives_reach_back_to_it_in_its_last_week_then_it_is_computed_again(
+    client: Client, hourly_days: int, applied: str, due: int
+) -> None:
+    mark(client, rolled="9 DAY", computed="1 DAY")
+    keep(client, "hourly", hourly_days)
+    client.command(
+        f"INSERT INTO slos (percentile, applied_at) SELECT 95, now64(6) - INTERVAL {applied}"
     )
     assert DayRollup(client).run_once() == due
 

@@ -102,6 +102,10 @@ AS SELECT
     sum(c.busy_ms) AS busy_ms,
     sum(c.mem_total_mib_ms) AS mem_total_mib_ms
 FROM capacity_hourly AS c
+WHERE c.hour >= toDateTime((
+    SELECT hours_from
+    FROM read_by_hour
+), 'UTC')
 GROUP BY
     day,
     cluster,
@@ -122,8 +126,8 @@ SELECT
 FROM capacity_daily_versions
 FINAL
 WHERE (day < (
-    SELECT toDate(hourly_from)
-    FROM kept_from
+    SELECT hours_from
+    FROM read_by_hour
 )) AND ((day, computed_at) IN (
     SELECT
         day,
@@ -373,6 +377,60 @@ SELECT
 FROM candidates AS c
 INNER JOIN plans AS p ON (p.pool = c.pool) AND (p.gpu_model = c.gpu_model)
 WHERE pool_gpus_now > 1;
+
+CREATE VIEW days_stand
+(
+    `day` Date COMMENT 'Day that has hours',
+    `rolled_at` DateTime64(6, 'UTC') COMMENT 'When the latest roll-up of one of its hours began',
+    `computed_at` DateTime64(6, 'UTC') COMMENT 'When the day was computed; 1970-01-01: never',
+    `stands` UInt8 COMMENT '1: no hour of it has changed since',
+    `ledger_stands` UInt8 COMMENT '1: nor does a request or price that was applied since reach back to it'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'Which days say what their hours say, and were computed when.'
+AS WITH
+    declared AS
+    (
+        SELECT
+            if(row_number() OVER (PARTITION BY id ORDER BY applied_at ASC) = 1, r.requested_from, toDateTime(r.applied_at, 'UTC')) AS reaches_to,
+            applied_at
+        FROM capacity_requests AS r
+        UNION ALL
+        SELECT
+            priced_from,
+            applied_at
+        FROM gpu_prices
+    ),
+    (
+        SELECT groupArray((toDate(reaches_to), applied_at))
+        FROM declared
+    ) AS declarations
+SELECT
+    h.day AS day,
+    h.latest AS rolled_at,
+    d.computed_at AS computed_at,
+    (h.latest + toIntervalHour(1)) < d.computed_at AS stands,
+    stands AND (NOT arrayExists(declaration -> (((declaration.1) <= h.day) AND ((declaration.2) >= d.computed_at)), declarations)) AS ledger_stands
+FROM
+(
+    SELECT
+        toDate(hour) AS day,
+        max(r.rolled_at) AS latest
+    FROM rolled_hours AS r
+    WHERE hour >= (
+        SELECT hourly_from
+        FROM kept_from
+    )
+    GROUP BY day
+) AS h
+LEFT JOIN
+(
+    SELECT
+        day,
+        max(r.computed_at) AS computed_at
+    FROM rolled_days AS r
+    GROUP BY day
+) AS d ON d.day = h.day;
 
 CREATE VIEW endpoint_traffic
 (
@@ -988,6 +1046,12 @@ AS WITH
         SELECT max(c.last_seen)
         FROM capacity_hourly AS c
     ) AS newest,
+    idle_now AS
+    (
+        SELECT DISTINCT gpu
+        FROM workload_hourly AS w
+        WHERE (w.hour >= toStartOfHour(newest - toIntervalHour(1))) AND (w.last_worked < w.last_seen)
+    ),
     workloads AS
     (
         SELECT
@@ -1008,7 +1072,10 @@ AS WITH
             max(w.mem_mib_max) AS mem_max,
             groupArray((w.hour, w.idle_after_work_ms, w.last_seen)) AS hours
         FROM workload_hourly AS w
-        WHERE w.hour >= (newest - toIntervalDay(30))
+        WHERE (w.hour >= (newest - toIntervalDay(30))) AND (w.gpu IN (
+            SELECT gpu
+            FROM idle_now
+        ))
         GROUP BY
             cluster,
             host,
@@ -1059,18 +1126,42 @@ CREATE VIEW isolation_violations
 DEFINER = default SQL SECURITY DEFINER
 COMMENT 'Work of one pool on the hardware of another, by hour and GPU.'
 AS WITH
-    host_pools AS
+    foreign AS
+    (
+        SELECT
+            hour,
+            cluster,
+            host
+        FROM workload_hourly AS w
+        WHERE w.pool != w.host_pool
+        GROUP BY
+            hour,
+            cluster,
+            host
+    ),
+    work AS
     (
         SELECT
             hour,
             cluster,
             host,
-            uniqExact(w.pool) AS pools
-        FROM workload_hourly AS w
-        GROUP BY
-            hour,
-            cluster,
-            host
+            host_pool,
+            gpu,
+            gpu_model,
+            pool,
+            team,
+            workload,
+            held_ms + unheld_ms AS allocated_ms,
+            pool != host_pool AS is_foreign,
+            uniqExact(pool) OVER (PARTITION BY hour, cluster, host) AS pools_of_host
+        FROM workload_hourly
+        WHERE (hour, cluster, host) IN (
+            SELECT
+                hour,
+                cluster,
+                host
+            FROM foreign
+        )
     )
 SELECT
     w.hour AS hour,
@@ -1079,29 +1170,12 @@ SELECT
     w.gpu AS gpu,
     w.gpu_model AS gpu_model,
     w.host_pool AS host_pool,
-    multiIf(uniqExact(w.pool) > 1, 'gpu', any(h.pools) > 1, 'host', 'nothing') AS shares,
-    arraySort(groupUniqArrayIf(w.pool, foreign)) AS pools,
-    arraySort(groupUniqArrayIf(if(w.team = '', 'unattributed', w.team), foreign)) AS teams,
-    arraySort(groupUniqArrayIf(10)(w.workload, foreign)) AS workloads,
-    sumIf(w.held_ms + w.unheld_ms, foreign) / 3600000 AS foreign_gpu_hours
-FROM
-(
-    SELECT
-        hour,
-        cluster,
-        host,
-        host_pool,
-        gpu,
-        gpu_model,
-        pool,
-        team,
-        workload,
-        held_ms,
-        unheld_ms,
-        pool != host_pool AS foreign
-    FROM workload_hourly
-) AS w
-INNER JOIN host_pools AS h ON (h.hour = w.hour) AND (h.cluster = w.cluster) AND (h.host = w.host)
+    multiIf(uniqExact(w.pool) > 1, 'gpu', any(w.pools_of_host) > 1, 'host', 'nothing') AS shares,
+    arraySort(groupUniqArrayIf(w.pool, w.is_foreign)) AS pools,
+    arraySort(groupUniqArrayIf(if(w.team = '', 'unattributed', w.team), w.is_foreign)) AS teams,
+    arraySort(groupUniqArrayIf(10)(w.workload, w.is_foreign)) AS workloads,
+    sumIf(w.allocated_ms, w.is_foreign) / 3600000 AS foreign_gpu_hours
+FROM work AS w
 GROUP BY
     hour,
     cluster,
@@ -1109,7 +1183,7 @@ GROUP BY
     gpu,
     gpu_model,
     host_pool
-HAVING countIf(foreign) > 0;
+HAVING countIf(w.is_foreign) > 0;
 
 CREATE VIEW kept_from
 (
@@ -1313,6 +1387,10 @@ AS SELECT
     sum(l.allocated_gib_hours) AS allocated_gib_hours,
     sum(l.used_gib_hours) AS used_gib_hours
 FROM ledger_hourly AS l
+WHERE l.hour >= toDateTime((
+    SELECT ledger_from
+    FROM read_by_hour
+), 'UTC')
 GROUP BY
     day,
     cluster,
@@ -1349,8 +1427,8 @@ SELECT
 FROM ledger_daily_versions
 FINAL
 WHERE (day < (
-    SELECT toDate(hourly_from)
-    FROM kept_from
+    SELECT ledger_from
+    FROM read_by_hour
 )) AND ((day, computed_at) IN (
     SELECT
         day,
@@ -1807,27 +1885,30 @@ AS WITH
             host_pool,
             gpu_model
     ),
+    wished AS
+    (
+        SELECT
+            r.hour AS hour,
+            g.pool AS pool,
+            lowerUTF8(g.gpu_model) AS gpu_model,
+            sum(r.requested_gpu_hours) AS gpu_hours
+        FROM requested_hourly AS r
+        INNER JOIN request_groups AS g ON g.request_group = r.request_group
+        GROUP BY
+            hour,
+            pool,
+            gpu_model
+    ),
     asked AS
     (
         SELECT
             c.hour AS hour,
             c.pool AS pool,
             c.gpu_model AS gpu_model,
-            ((3600000 * r.gpu_hours) * c.observed) / sum(c.observed) OVER (PARTITION BY c.hour, r.request_group) AS requested
+            ((3600000 * w.gpu_hours) * c.observed) / sum(c.observed) OVER (PARTITION BY c.hour, c.pool, w.gpu_model) AS requested
         FROM capacity AS c
-        INNER JOIN
-        (
-            SELECT
-                hour,
-                request_group,
-                sum(requested_gpu_hours) AS gpu_hours
-            FROM requested_hourly
-            GROUP BY
-                hour,
-                request_group
-        ) AS r ON r.hour = c.hour
-        INNER JOIN request_groups AS g ON (g.request_group = r.request_group) AND (g.pool = c.pool)
-        WHERE (g.gpu_model = '') OR (positionCaseInsensitiveUTF8(c.gpu_model, g.gpu_model) > 0)
+        INNER JOIN wished AS w ON (w.hour = c.hour) AND (w.pool = c.pool)
+        WHERE (positionUTF8(lowerUTF8(c.gpu_model), w.gpu_model) > 0) OR (w.gpu_model = '')
     ),
     requested AS
     (
@@ -1847,7 +1928,7 @@ AS WITH
         SELECT
             pool,
             gpu_model,
-            -toFloat64(dateDiff('day', toDate(c.hour), toDate(newest))) AS day,
+            -toFloat64(dateDiff('day', toDate(c.hour), toDate(assumeNotNull(newest)))) AS day,
             toDayOfWeek(c.hour) AS weekday,
             quantileExact(0.95)(c.allocated / c.seen_ms) AS peak
         FROM capacity AS c
@@ -1864,6 +1945,7 @@ AS WITH
         SELECT
             pool,
             gpu_model,
+            day,
             weekday,
             avg(d.day) OVER same_weekday AS mean_day,
             avg(d.peak) OVER same_weekday AS mean_peak,
@@ -1872,7 +1954,7 @@ AS WITH
         FROM days AS d
         WINDOW same_weekday AS (PARTITION BY pool, gpu_model, weekday)
     ),
-    trends AS
+    lines AS
     (
         SELECT
             pool,
@@ -1880,7 +1962,12 @@ AS WITH
             count() AS days_known,
             sum(d.days_off * d.days_off) AS spread,
             sum(d.days_off * d.gpus_off) / spread AS slope,
-            sqrt((greatest(sum(d.gpus_off * d.gpus_off) - ((slope * slope) * spread), 0) / ((days_known - uniqExact(d.weekday)) - 1)) / spread) AS slope_error,
+            (days_known - uniqExact(d.weekday)) - 1 AS freedom,
+            arrayMap(point -> ((point.3) - (slope * (point.2))), arraySort(groupArray((d.day, d.days_off, d.gpus_off)))) AS errors,
+            arraySum(e -> (e * e), errors) AS squares,
+            arraySum((e, next) -> (e * next), arrayPopBack(errors), arrayPopFront(errors)) AS lagged,
+            if(squares > 1e-9, least(greatest(lagged / squares, 0), 0.9), 0) AS stays,
+            sqrt((((squares / freedom) / spread) * (1 + stays)) / (1 - stays)) AS slope_error,
             arrayMax(mean -> ((mean.2) - (slope * (mean.1))), groupUniqArray((d.mean_day, d.mean_peak))) AS level
         FROM distances AS d
         GROUP BY
@@ -1910,7 +1997,7 @@ AS WITH
             toNullable(t.slope) AS slope,
             toNullable(t.slope_error) AS slope_error,
             arrayMap(steepness -> multiIf(t.level >= n.gpus, 0, (steepness > 0) AND (((n.gpus - t.level) / steepness) <= 3650), (n.gpus - t.level) / steepness, NULL), [t.slope, t.slope + (2 * t.slope_error), t.slope - (2 * t.slope_error)]) AS full_after
-        FROM trends AS t
+        FROM lines AS t
         INNER JOIN capacity_now AS n ON (n.pool = t.pool) AND (n.gpu_model = t.gpu_model)
     )
 SELECT
@@ -2084,6 +2171,24 @@ SELECT
 FROM latest AS l
 WHERE (l.request.7) = 'proposed';
 
+CREATE VIEW read_by_hour
+(
+    `hours_from` Date COMMENT 'First day that is read by the hour; 2106-01-01: none',
+    `ledger_from` Date COMMENT 'The same for what depends on capacity requests and prices'
+)
+DEFINER = default SQL SECURITY DEFINER
+COMMENT 'Where views by day change from computed days to hours.'
+AS WITH
+    toDate('2106-01-01') AS never,
+    (
+        SELECT toDate(hourly_from)
+        FROM kept_from
+    ) AS hourly_from
+SELECT
+    greatest(hourly_from, min(if(d.stands, never, d.day))) AS hours_from,
+    greatest(hourly_from, min(if(d.ledger_stands, never, d.day))) AS ledger_from
+FROM days_stand AS d;
+
 CREATE VIEW request_groups
 (
     `request_group` UInt64 COMMENT 'Same for requests that ask for the same',
@@ -2188,11 +2293,11 @@ AS WITH
             hour,
             request_group,
             sumForEach(u.allocated_gpu_ms_by_minute) AS allocated_by_minute,
-            sumForEach(u.active_gpu_ms_by_minute) AS active_by_minute,
-            sumForEach(u.unmeasured_gpu_ms_by_minute) AS unmeasured_by_minute,
+            sumForEach(arrayMap((active, unmeasured) -> (active + unmeasured), u.active_gpu_ms_by_minute, u.unmeasured_gpu_ms_by_minute)) AS used_by_minute,
             sum(u.held_ms - u.unmeasured_ms) AS measured,
             sum(u.busy_ms) AS busy,
-            sumMap(u.mem_mib_histogram) AS memory
+            groupArrayArray(mapKeys(u.mem_mib_histogram)) AS memory,
+            groupArrayArray(mapValues(u.mem_mib_histogram)) AS memory_ms
         FROM usage_by_request AS u
         WHERE (hour >= toStartOfHour(newest - toIntervalDay(7))) AND (u.request_group != 0)
         GROUP BY
@@ -2206,10 +2311,11 @@ AS WITH
             i.part AS part,
             arrayMap((minute, ms) -> ((ms > 0) AND ((o.hour + toIntervalMinute(minute)) >= toStartOfMinute(i.since))), range(60), o.observed_gpu_ms_by_minute) AS seen,
             arrayFilter((ms, look) -> look, arrayResize(g.allocated_by_minute, 60), seen) AS allocated,
-            arrayFilter((ms, look) -> look, arrayMap((a, u) -> (a + u), arrayResize(g.active_by_minute, 60), arrayResize(g.unmeasured_by_minute, 60)), seen) AS used,
+            arrayFilter((ms, look) -> look, arrayResize(g.used_by_minute, 60), seen) AS used,
             g.measured AS measured,
             g.busy AS busy,
-            g.memory AS memory
+            g.memory AS memory,
+            g.memory_ms AS memory_ms
         FROM in_force AS i
         INNER JOIN observed_hourly AS o ON o.pool = i.pool
         LEFT JOIN got AS g ON (g.hour = o.hour) AND (g.request_group = i.request_group)
@@ -2225,7 +2331,7 @@ AS WITH
             sum(h.measured) AS measured,
             sum(h.busy) AS busy,
             max(notEmpty(h.memory)) AS memory_known,
-            quantileExactWeightedArray(0.99)(mapKeys(h.memory), mapValues(h.memory)) AS memory_p99
+            quantileExactWeightedArray(0.99)(h.memory, h.memory_ms) AS memory_p99
         FROM hours AS h
         GROUP BY id
     )
@@ -2387,6 +2493,10 @@ AS WITH
             sumForEach(u.unmeasured_gpu_ms_by_minute) AS unmeasured_by_minute,
             sumForEach(u.allocated_gpu_ms_by_minute) AS allocated_by_minute
         FROM usage_hourly AS u
+        WHERE u.hour >= toDateTime((
+            SELECT hours_from
+            FROM read_by_hour
+        ), 'UTC')
         GROUP BY
             hour,
             team,
@@ -2475,6 +2585,10 @@ WITH
             sumForEach(u.unmeasured_gpu_ms_by_minute) AS unmeasured_by_minute,
             sumForEach(u.allocated_gpu_ms_by_minute) AS allocated_by_minute
         FROM usage_hourly AS u
+        WHERE u.hour >= toDateTime((
+            SELECT hours_from
+            FROM read_by_hour
+        ), 'UTC')
         GROUP BY
             hour,
             team,
@@ -2540,8 +2654,8 @@ SELECT
 FROM resource_profile_versions
 FINAL
 WHERE (day < (
-    SELECT toDate(hourly_from)
-    FROM kept_from
+    SELECT hours_from
+    FROM read_by_hour
 )) AND ((day, computed_at) IN (
     SELECT
         day,
@@ -3590,7 +3704,7 @@ AS WITH
             o.endpoint AS endpoint,
             o.use_case AS use_case,
             o.gpu_model AS gpu_model,
-            arrayMap(ranked -> (ranked.2), arrayReverseSort(groupArray((((((g.endpoint != '') + (g.model != '')) + (g.use_case != '')) + (g.gpu_model != ''), g.endpoint != '', g.model != '', g.use_case != '', length(g.gpu_model)), g.request_group)))) AS request_groups
+            arrayMap(ranked -> (ranked.2), arrayReverseSort(groupArray((((((r.endpoint != '') + (r.model != '')) + (r.use_case != '')) + (r.gpu_model != ''), r.endpoint != '', r.model != '', r.use_case != '', length(r.gpu_model)), (r.request_group, r.counts_from, r.counts_until))))) AS candidates
         FROM
         (
             SELECT DISTINCT
@@ -3602,19 +3716,8 @@ AS WITH
                 gpu_model
             FROM usage_hourly_versions
         ) AS o
-        INNER JOIN
-        (
-            SELECT DISTINCT
-                request_group,
-                team,
-                pool,
-                model,
-                endpoint,
-                use_case,
-                lowerUTF8(gpu_model) AS gpu_model
-            FROM capacity_requests
-        ) AS g ON (g.team = o.team) AND (g.pool = o.pool)
-        WHERE (g.model IN ('', o.model)) AND (g.endpoint IN ('', o.endpoint)) AND (g.use_case IN ('', o.use_case)) AND ((g.gpu_model = '') OR (positionUTF8(lowerUTF8(o.gpu_model), g.gpu_model) > 0))
+        INNER JOIN requests_in_force AS r ON (r.team = o.team) AND (r.pool = o.pool)
+        WHERE (r.model IN ('', o.model)) AND (r.endpoint IN ('', o.endpoint)) AND (r.use_case IN ('', o.use_case)) AND ((r.gpu_model = '') OR (positionCaseInsensitiveUTF8(o.gpu_model, r.gpu_model) > 0))
         GROUP BY
             team,
             pool,
@@ -3622,18 +3725,10 @@ AS WITH
             endpoint,
             use_case,
             gpu_model
-    ),
-    in_force AS
-    (
-        SELECT
-            hour,
-            groupUniqArray(request_group) AS request_groups
-        FROM requested_hourly
-        GROUP BY hour
     )
 SELECT
     u.hour AS hour,
-    arrayFirst(candidate -> has(i.request_groups, candidate), f.request_groups) AS request_group,
+    (arrayFirst(candidate -> (((candidate.2) < o.seen_until) AND ((candidate.3) > o.seen_from)), f.candidates)).1 AS request_group,
     u.cluster AS cluster,
     u.host_pool AS host_pool,
     u.gpu_model AS gpu_model,
@@ -3653,8 +3748,8 @@ SELECT
     u.mem_mib_ms AS mem_mib_ms,
     u.mem_mib_histogram AS mem_mib_histogram
 FROM usage_hourly AS u
-LEFT JOIN fitting AS f ON (f.team = u.team) AND (f.pool = u.pool) AND (f.model = u.model) AND (f.endpoint = u.endpoint) AND (f.use_case = u.use_case) AND (f.gpu_model = u.gpu_model)
-LEFT JOIN in_force AS i ON i.hour = u.hour;
+LEFT JOIN observed_hourly AS o ON (o.hour = u.hour) AND (o.pool = u.pool)
+LEFT JOIN fitting AS f ON (f.team = u.team) AND (f.pool = u.pool) AND (f.model = u.model) AND (f.endpoint = u.endpoint) AND (f.use_case = u.use_case) AND (f.gpu_model = u.gpu_model);
 
 CREATE VIEW usage_daily
 (
@@ -3705,6 +3800,10 @@ AS SELECT
     max(u.mem_mib_max) AS mem_mib_max,
     sumMap(u.mem_mib_histogram) AS mem_mib_histogram
 FROM usage_hourly AS u
+WHERE u.hour >= toDateTime((
+    SELECT hours_from
+    FROM read_by_hour
+), 'UTC')
 GROUP BY
     day,
     cluster,
@@ -3741,8 +3840,8 @@ SELECT
 FROM usage_daily_versions
 FINAL
 WHERE (day < (
-    SELECT toDate(hourly_from)
-    FROM kept_from
+    SELECT hours_from
+    FROM read_by_hour
 )) AND ((day, computed_at) IN (
     SELECT
         day,

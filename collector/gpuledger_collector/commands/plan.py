@@ -59,7 +59,8 @@ def plan(
         rooms = rooms_for(client, asks)
         spared = {request.id for request in requests}
         waste = [
-            [] if room.fits else waste_for(client, room, team=team, spared=spared) for room in rooms
+            waste_for(client, room, team=team, spared=spared) if room.asked > 0 else []
+            for room in rooms
         ]
     (_tell_json if form == "json" else _tell)(rooms, waste)
     for room in rooms:
@@ -80,6 +81,8 @@ def _row(room: Room) -> Options:
         "headroom_after": room.headroom_after,
         "days_to_full_before": room.days_to_full(),
         "days_to_full_after": room.days_to_full(room.asked),
+        "earliest_after": room.days_to_full(room.asked, bands=1),
+        "latest_after": room.days_to_full(room.asked, bands=-1),
         "fits": room.fits,
     }
 
@@ -99,12 +102,10 @@ def _tell(rooms: list[Room], waste: list[list[Waste]]) -> None:
     rows = [_row(room) for room in rooms]
     output.show(list(rows[0]), [list(row.values()) for row in rows])
     for room, items in zip(rooms, waste, strict=True):
-        if not room.fits and not room.unknown:
+        if items or not (room.fits or room.unknown):
             where = f"{room.pool or 'no pool'} {room.gpu_model or 'any GPU'}"
-            click.echo(
-                f"{where}: short of {-room.headroom_after:g} GPUs;"
-                f" waste that could be had back: {covered(items):g}"
-            )
+            short = "fits" if room.fits else f"short of {-room.headroom_after:g} GPUs"
+            click.echo(f"{where}: {short}; waste that could be had back: {covered(items):g}")
         if items:
             columns = [f.name for f in fields(Waste)]
             output.show(columns, [[getattr(item, name) for name in columns] for item in items])

@@ -7,6 +7,9 @@ import io
 
 from gpuledger_collector.ledger.declared import MAX_ENTRIES, Entry, Problems, Text
 
+_OTHER_MARKS = ((";", "semicolons"), ("\t", "tabs"))
+"""What spreadsheets write where the comma is taken for decimals."""
+
 
 def entries(text: str, problems: Problems) -> list[Entry]:
     """The entries of the file. Raises DeclarationError if it is no table."""
@@ -32,6 +35,9 @@ def entries(text: str, problems: Problems) -> list[Entry]:
 def _check_header(header: list[str], problems: Problems) -> None:
     if not header:
         problems.add(1, "is empty; start with a header line of field names")
+    for mark, name in _OTHER_MARKS:
+        if len(header) == 1 and mark in header[0]:
+            problems.add(1, f"has {name} between its columns; separate them by commas")
     for name in sorted({name for name in header if header.count(name) > 1}):
         problems.add(1, f"{name}: stands twice in the header; delete one column")
     problems.raise_any()

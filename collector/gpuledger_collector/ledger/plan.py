@@ -19,7 +19,8 @@ NAMES_TOLD = 20
 _ROOMS = """
     SELECT
         pool, gpu_model, capacity_gpus, requested_gpus,
-        greatest(allocated_gpus, ifNull(level_gpus, 0)), trend_gpus_per_day
+        greatest(allocated_gpus, ifNull(level_gpus, 0)),
+        trend_gpus_per_day, 2 * trend_error_gpus_per_day
     FROM pool_headroom
     ORDER BY hour DESC
     LIMIT 1 BY pool, gpu_model
@@ -50,8 +51,8 @@ class Room:
     """The GPUs of one model in a pool, and what is planned for them.
 
     `allocated`: the busiest weekday's daily p95 as the trend has it today, or what is allocated
-    now if that is more. `trend` in GPUs a day, None if not known. `unknown` says in one line why
-    there are no such GPUs, and which are; "" if there are.
+    now if that is more. `trend` in GPUs a day, give or take `band`; None if not known. `unknown`
+    says in one line why there are no such GPUs, and which are; "" if there are.
     """
 
     pool: str
@@ -60,6 +61,7 @@ class Room:
     requested: float
     allocated: float
     trend: float | None
+    band: float | None = None
     asked: float = 0
     unknown: str = ""
 
@@ -78,14 +80,18 @@ class Room:
         """Whether there is room for what is asked; giving back always fits."""
         return self.asked <= 0 or self.headroom_after >= 0
 
-    def days_to_full(self, more: float = 0) -> float | None:
-        """Days until the trend reaches capacity with so many GPUs more; None: not in sight."""
+    def days_to_full(self, more: float = 0, *, bands: float = 0) -> float | None:
+        """Days until the trend reaches capacity with so many GPUs more; None: not in sight.
+
+        The trend is taken steeper by `bands` times its band: 1 is the earliest, -1 the latest.
+        """
         left = self.capacity - self.allocated - more
         if self.trend is None:
             return None
         if left <= 0:
             return 0
-        days = left / self.trend if self.trend > 0 else None
+        trend = self.trend + bands * (self.band or 0)
+        days = left / trend if trend > 0 else None
         return days if days is not None and days <= IN_SIGHT_DAYS else None
 
 

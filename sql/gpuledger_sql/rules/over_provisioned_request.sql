@@ -4,7 +4,7 @@
 -- [thresholds]
 -- min_reclaimable_gpus = { default = 1, unit = "GPUs", meaning = "Fewest that could be had back" }
 -- min_reclaimable_pct = { default = 10, unit = "percent", meaning = "Least part of the request that could be had back" }
--- min_observed_hours = { default = 24, unit = "hours", meaning = "Least telemetry to judge a request by" }
+-- min_observed_hours = { default = 72, unit = "hours", meaning = "Least telemetry to judge a request by: longer than any weekend" }
 WITH
     (SELECT prices FROM gpu_price_list) AS prices
 SELECT

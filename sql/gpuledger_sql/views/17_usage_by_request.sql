@@ -33,37 +33,30 @@ WITH
         SELECT
             o.team AS team, o.pool AS pool, o.model AS model, o.endpoint AS endpoint,
             o.use_case AS use_case, o.gpu_model AS gpu_model,
-            arrayMap(ranked -> ranked.2, arrayReverseSort(groupArray(((
-                (g.endpoint != '') + (g.model != '') + (g.use_case != '') + (g.gpu_model != ''),
-                g.endpoint != '', g.model != '', g.use_case != '', length(g.gpu_model)
-            ), g.request_group)))) AS request_groups
+            arrayMap(ranked -> ranked.2, arrayReverseSort(groupArray((
+                (
+                    (r.endpoint != '') + (r.model != '') + (r.use_case != '') + (r.gpu_model != ''),
+                    r.endpoint != '', r.model != '', r.use_case != '', length(r.gpu_model)
+                ),
+                (r.request_group, r.counts_from, r.counts_until)
+            )))) AS candidates
         FROM
         (
             SELECT DISTINCT team, pool, model, endpoint, use_case, gpu_model
             FROM usage_hourly_versions
         ) AS o
-        INNER JOIN
-        (
-            SELECT DISTINCT
-                request_group, team, pool, model, endpoint, use_case,
-                lowerUTF8(gpu_model) AS gpu_model
-            FROM capacity_requests
-        ) AS g ON g.team = o.team AND g.pool = o.pool
-        WHERE g.model IN ('', o.model)
-            AND g.endpoint IN ('', o.endpoint)
-            AND g.use_case IN ('', o.use_case)
-            AND (g.gpu_model = '' OR positionUTF8(lowerUTF8(o.gpu_model), g.gpu_model) > 0)
+        INNER JOIN requests_in_force AS r ON r.team = o.team AND r.pool = o.pool
+        WHERE r.model IN ('', o.model)
+            AND r.endpoint IN ('', o.endpoint)
+            AND r.use_case IN ('', o.use_case)
+            AND (r.gpu_model = '' OR positionCaseInsensitiveUTF8(o.gpu_model, r.gpu_model) > 0)
         GROUP BY team, pool, model, endpoint, use_case, gpu_model
-    ),
-    in_force AS
-    (
-        SELECT hour, groupUniqArray(request_group) AS request_groups
-        FROM requested_hourly
-        GROUP BY hour
     )
 SELECT
     u.hour AS hour,
-    arrayFirst(candidate -> has(i.request_groups, candidate), f.request_groups) AS request_group,
+    arrayFirst(
+        candidate -> candidate.2 < o.seen_until AND candidate.3 > o.seen_from, f.candidates
+    ).1 AS request_group,
     u.cluster AS cluster,
     u.host_pool AS host_pool,
     u.gpu_model AS gpu_model,
@@ -83,8 +76,8 @@ SELECT
     u.mem_mib_ms AS mem_mib_ms,
     u.mem_mib_histogram AS mem_mib_histogram
 FROM usage_hourly AS u
+LEFT JOIN observed_hourly AS o ON o.hour = u.hour AND o.pool = u.pool
 LEFT JOIN fitting AS f
     ON f.team = u.team AND f.pool = u.pool AND f.model = u.model
     AND f.endpoint = u.endpoint AND f.use_case = u.use_case AND f.gpu_model = u.gpu_model
-LEFT JOIN in_force AS i ON i.hour = u.hour
 COMMENT 'Hourly usage with the kind of capacity request it belongs to.'

@@ -26,6 +26,7 @@ SELECT
     sum(c.busy_ms) AS busy_ms,
     sum(c.mem_total_mib_ms) AS mem_total_mib_ms
 FROM capacity_hourly AS c
+WHERE c.hour >= toDateTime((SELECT hours_from FROM read_by_hour), 'UTC')
 GROUP BY day, cluster, host_pool, gpu_model
 UNION ALL
 SELECT
@@ -40,6 +41,6 @@ SELECT
     busy_ms,
     mem_total_mib_ms
 FROM capacity_daily_versions FINAL
-WHERE day < (SELECT toDate(hourly_from) FROM kept_from)
+WHERE day < (SELECT hours_from FROM read_by_hour)
     AND (day, computed_at) IN (SELECT day, max(computed_at) FROM rolled_days GROUP BY day)
 COMMENT 'What the GPUs offered, by day. Sums of milliseconds of whole GPUs, see docs/books.md.'

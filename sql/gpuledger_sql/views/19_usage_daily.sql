@@ -48,6 +48,7 @@ SELECT
     max(u.mem_mib_max) AS mem_mib_max,
     sumMap(u.mem_mib_histogram) AS mem_mib_histogram
 FROM usage_hourly AS u
+WHERE u.hour >= toDateTime((SELECT hours_from FROM read_by_hour), 'UTC')
 GROUP BY day, cluster, host_pool, gpu_model, pool, team, model, endpoint, use_case
 UNION ALL
 SELECT
@@ -73,6 +74,6 @@ SELECT
     mem_mib_max,
     mem_mib_histogram
 FROM usage_daily_versions FINAL
-WHERE day < (SELECT toDate(hourly_from) FROM kept_from)
+WHERE day < (SELECT hours_from FROM read_by_hour)
     AND (day, computed_at) IN (SELECT day, max(computed_at) FROM rolled_days GROUP BY day)
 COMMENT 'What each owner held and used, by day. Sums of milliseconds of whole GPUs, see docs/books.md.'

@@ -52,6 +52,7 @@ SELECT
     sum(l.allocated_gib_hours) AS allocated_gib_hours,
     sum(l.used_gib_hours) AS used_gib_hours
 FROM ledger_hourly AS l
+WHERE l.hour >= toDateTime((SELECT ledger_from FROM read_by_hour), 'UTC')
 GROUP BY day, cluster, pool, team, model, endpoint, gpu_model
 UNION ALL
 SELECT
@@ -79,6 +80,6 @@ SELECT
     allocated_gib_hours,
     used_gib_hours
 FROM ledger_daily_versions FINAL
-WHERE day < (SELECT toDate(hourly_from) FROM kept_from)
+WHERE day < (SELECT ledger_from FROM read_by_hour)
     AND (day, computed_at) IN (SELECT day, max(computed_at) FROM rolled_days GROUP BY day)
 COMMENT 'The ledger: requested against held and used, by day and owner. Units are in the column names; see docs/books.md.'

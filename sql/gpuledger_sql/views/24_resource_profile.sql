@@ -50,6 +50,7 @@ WITH
             sumForEach(u.unmeasured_gpu_ms_by_minute) AS unmeasured_by_minute,
             sumForEach(u.allocated_gpu_ms_by_minute) AS allocated_by_minute
         FROM usage_hourly AS u
+        WHERE u.hour >= toDateTime((SELECT hours_from FROM read_by_hour), 'UTC')
         GROUP BY hour, team, model, endpoint, pool, gpu_model
     ),
     days AS
@@ -129,6 +130,6 @@ SELECT
     held_gpu_hours,
     unmeasured_gpu_hours
 FROM resource_profile_versions FINAL
-WHERE day < (SELECT toDate(hourly_from) FROM kept_from)
+WHERE day < (SELECT hours_from FROM read_by_hour)
     AND (day, computed_at) IN (SELECT day, max(computed_at) FROM rolled_days GROUP BY day)
 COMMENT 'Measured needs of every owner, by day: memory and SM use per GPU, GPUs in use at a time.'

@@ -61,11 +61,14 @@ WITH
         SELECT
             hour, request_group,
             sumForEach(u.allocated_gpu_ms_by_minute) AS allocated_by_minute,
-            sumForEach(u.active_gpu_ms_by_minute) AS active_by_minute,
-            sumForEach(u.unmeasured_gpu_ms_by_minute) AS unmeasured_by_minute,
+            sumForEach(arrayMap(
+                (active, unmeasured) -> active + unmeasured,
+                u.active_gpu_ms_by_minute, u.unmeasured_gpu_ms_by_minute
+            )) AS used_by_minute,
             sum(u.held_ms - u.unmeasured_ms) AS measured,
             sum(u.busy_ms) AS busy,
-            sumMap(u.mem_mib_histogram) AS memory
+            groupArrayArray(mapKeys(u.mem_mib_histogram)) AS memory,
+            groupArrayArray(mapValues(u.mem_mib_histogram)) AS memory_ms
         FROM usage_by_request AS u
         WHERE hour >= toStartOfHour(newest - INTERVAL 7 DAY) AND u.request_group != 0
         GROUP BY hour, request_group
@@ -80,17 +83,11 @@ WITH
                 range(60), o.observed_gpu_ms_by_minute
             ) AS seen,
             arrayFilter((ms, look) -> look, arrayResize(g.allocated_by_minute, 60), seen) AS allocated,
-            arrayFilter(
-                (ms, look) -> look,
-                arrayMap(
-                    (a, u) -> a + u,
-                    arrayResize(g.active_by_minute, 60), arrayResize(g.unmeasured_by_minute, 60)
-                ),
-                seen
-            ) AS used,
+            arrayFilter((ms, look) -> look, arrayResize(g.used_by_minute, 60), seen) AS used,
             g.measured AS measured,
             g.busy AS busy,
-            g.memory AS memory
+            g.memory AS memory,
+            g.memory_ms AS memory_ms
         FROM in_force AS i
         INNER JOIN observed_hourly AS o ON o.pool = i.pool
         LEFT JOIN got AS g ON g.hour = o.hour AND g.request_group = i.request_group
@@ -108,7 +105,7 @@ WITH
             sum(h.measured) AS measured,
             sum(h.busy) AS busy,
             max(notEmpty(h.memory)) AS memory_known,
-            quantileExactWeightedArray(0.99)(mapKeys(h.memory), mapValues(h.memory)) AS memory_p99
+            quantileExactWeightedArray(0.99)(h.memory, h.memory_ms) AS memory_p99
         FROM hours AS h
         GROUP BY id
     )

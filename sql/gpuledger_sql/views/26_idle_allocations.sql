@@ -26,6 +26,12 @@ AS
 WITH
     (SELECT prices FROM gpu_price_list) AS prices,
     (SELECT max(c.last_seen) FROM capacity_hourly AS c) AS newest,
+    idle_now AS
+    (
+        SELECT DISTINCT gpu
+        FROM workload_hourly AS w
+        WHERE w.hour >= toStartOfHour(newest - INTERVAL 1 HOUR) AND w.last_worked < w.last_seen
+    ),
     workloads AS
     (
         SELECT
@@ -38,6 +44,7 @@ WITH
             groupArray((w.hour, w.idle_after_work_ms, w.last_seen)) AS hours
         FROM workload_hourly AS w
         WHERE w.hour >= newest - INTERVAL 30 DAY
+            AND w.gpu IN (SELECT gpu FROM idle_now)
         GROUP BY cluster, host, gpu, gpu_model, workload_kind, workload, team, model, endpoint, pool
     )
 SELECT

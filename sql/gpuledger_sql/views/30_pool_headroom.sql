@@ -5,8 +5,8 @@
 -- over distances from the weekday's mean, so that neither nights nor weekends pass for a trend.
 -- Days with less than 20 hours of telemetry are left out; with less than 14 days there is no
 -- forecast. It starts from the busiest weekday's level on the line today and ends at the median
--- capacity of the last 24 hours. The band is two standard errors of the slope, about 95 % as
--- far as days err independently of each other; what it cannot know is plans: see
+-- capacity of the last 24 hours. The band is two standard errors of the slope, about 95 %; the error
+-- is widened as far as a day errs like the day before it. What it cannot know is plans: see
 -- gpuledger plan. More than ten years is not in sight.
 CREATE OR REPLACE VIEW pool_headroom
 (
@@ -56,23 +56,28 @@ WITH
         FROM usage_hourly AS u
         GROUP BY hour, host_pool, gpu_model
     ),
+    wished AS
+    (
+        SELECT
+            r.hour AS hour,
+            g.pool AS pool,
+            lowerUTF8(g.gpu_model) AS gpu_model,
+            sum(r.requested_gpu_hours) AS gpu_hours
+        FROM requested_hourly AS r
+        INNER JOIN request_groups AS g ON g.request_group = r.request_group
+        GROUP BY hour, pool, gpu_model
+    ),
     asked AS
     (
         SELECT
             c.hour AS hour,
             c.pool AS pool,
             c.gpu_model AS gpu_model,
-            3600000 * r.gpu_hours * c.observed
-                / sum(c.observed) OVER (PARTITION BY c.hour, r.request_group) AS requested
+            3600000 * w.gpu_hours * c.observed
+                / sum(c.observed) OVER (PARTITION BY c.hour, c.pool, w.gpu_model) AS requested
         FROM capacity AS c
-        INNER JOIN
-        (
-            SELECT hour, request_group, sum(requested_gpu_hours) AS gpu_hours
-            FROM requested_hourly
-            GROUP BY hour, request_group
-        ) AS r ON r.hour = c.hour
-        INNER JOIN request_groups AS g ON g.request_group = r.request_group AND g.pool = c.pool
-        WHERE g.gpu_model = '' OR positionCaseInsensitiveUTF8(c.gpu_model, g.gpu_model) > 0
+        INNER JOIN wished AS w ON w.hour = c.hour AND w.pool = c.pool
+        WHERE positionUTF8(lowerUTF8(c.gpu_model), w.gpu_model) > 0 OR w.gpu_model = ''
     ),
     requested AS
     (
@@ -85,7 +90,7 @@ WITH
         SELECT
             pool,
             gpu_model,
-            -toFloat64(dateDiff('day', toDate(c.hour), toDate(newest))) AS day,
+            -toFloat64(dateDiff('day', toDate(c.hour), toDate(assumeNotNull(newest)))) AS day,
             toDayOfWeek(c.hour) AS weekday,
             quantileExact(0.95)(c.allocated / c.seen_ms) AS peak
         FROM capacity AS c
@@ -98,6 +103,7 @@ WITH
         SELECT
             pool,
             gpu_model,
+            day,
             weekday,
             avg(d.day) OVER same_weekday AS mean_day,
             avg(d.peak) OVER same_weekday AS mean_peak,
@@ -106,7 +112,7 @@ WITH
         FROM days AS d
         WINDOW same_weekday AS (PARTITION BY pool, gpu_model, weekday)
     ),
-    trends AS
+    lines AS
     (
         SELECT
             pool,
@@ -114,10 +120,16 @@ WITH
             count() AS days_known,
             sum(d.days_off * d.days_off) AS spread,
             sum(d.days_off * d.gpus_off) / spread AS slope,
-            sqrt(
-                greatest(sum(d.gpus_off * d.gpus_off) - slope * slope * spread, 0)
-                / (days_known - uniqExact(d.weekday) - 1) / spread
-            ) AS slope_error,
+            days_known - uniqExact(d.weekday) - 1 AS freedom,
+            arrayMap(
+                point -> point.3 - slope * point.2,
+                arraySort(groupArray((d.day, d.days_off, d.gpus_off)))
+            ) AS errors,
+            arraySum(e -> e * e, errors) AS squares,
+            arraySum((e, next) -> e * next, arrayPopBack(errors), arrayPopFront(errors)) AS lagged,
+            -- Of one day's error so much stays the next day: sums of rounding are no errors.
+            if(squares > 1e-9, least(greatest(lagged / squares, 0), 0.9), 0) AS stays,
+            sqrt(squares / freedom / spread * (1 + stays) / (1 - stays)) AS slope_error,
             arrayMax(
                 mean -> mean.2 - slope * mean.1, groupUniqArray((d.mean_day, d.mean_peak))
             ) AS level
@@ -150,7 +162,7 @@ WITH
                 ),
                 [t.slope, t.slope + 2 * t.slope_error, t.slope - 2 * t.slope_error]
             ) AS full_after
-        FROM trends AS t
+        FROM lines AS t
         INNER JOIN capacity_now AS n ON n.pool = t.pool AND n.gpu_model = t.gpu_model
     )
 SELECT
