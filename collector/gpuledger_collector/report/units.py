@@ -71,8 +71,7 @@ def moment(at: datetime | None) -> str:
 
 def _digits(value: float) -> str:
     size = abs(value)
-    if size >= 100 or value == round(value):
-        return f"{value:,.0f}"
-    if size >= 10:
-        return f"{value:,.1f}"
-    return f"{value:,.2f}" if size >= 0.01 else f"{'-' if value < 0 else ''}< 0.01"
+    if 0 < size < 0.005:
+        return "< 0.01" if value > 0 else "> -0.01"
+    places = 0 if value == round(value) or size >= 99.95 else 1 if size >= 9.995 else 2
+    return f"{value:,.{places}f}"
