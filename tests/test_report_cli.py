@@ -40,7 +40,7 @@ def test_report_when_the_books_are_empty_then_it_says_so_and_shows_no_zero_as_a_
         assert "books are empty" in done.stdout.replace("\\", "")
         assert "0 USD" not in done.stdout
     if form == "json":
-        assert json.loads(done.stdout)["sections"]["funnel"]["rows"] == []
+        assert json.loads(done.stdout)["sections"]["books"]["rows"] == []
 
 
 def test_report_when_a_team_has_asked_and_never_run_then_its_request_is_there(

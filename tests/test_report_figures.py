@@ -68,29 +68,33 @@ def causes(row: dict[str, Any], unit: str) -> list[float | None]:
 def test_funnel_when_the_truth_is_known_then_each_stage_is_it_in_both_periods(
     report: dict[str, Any],
 ) -> None:
-    assert stages(one(report, "funnel", period="this")) == pytest.approx([5, 5, 4, 3, 1.5])
-    assert stages(one(report, "funnel", period="previous")) == pytest.approx([0, 1, 1, 1, 1])
+    assert stages(one(report, "books", level="all", period="this")) == pytest.approx(
+        [5, 5, 4, 3, 1.5]
+    )
+    assert stages(one(report, "books", level="all", period="previous")) == pytest.approx(
+        [0, 1, 1, 1, 1]
+    )
 
 
 def test_waste_when_the_truth_is_known_then_it_is_told_by_cause_and_team_in_hours_and_money(
     report: dict[str, Any],
 ) -> None:
-    search = one(report, "waste_by_team", period="this", team="search")
+    search = one(report, "books", level="team", period="this", team="search")
     assert causes(search, "gpu_hours") == pytest.approx([1, 1, 1, 3])
     assert causes(search, "usd") == pytest.approx([2, 2, 2, 6])
-    before = one(report, "waste_by_team", period="previous", team="search")
+    before = one(report, "books", level="team", period="previous", team="search")
     assert causes(before, "gpu_hours") == pytest.approx([0, 0, 0, 0])
-    hostile = one(report, "waste_by_team", period="this", team=HOSTILE)
+    hostile = one(report, "books", level="team", period="this", team=HOSTILE)
     assert causes(hostile, "gpu_hours") == pytest.approx([0, 1, 0, 1])
 
 
 def test_waste_when_no_price_is_known_then_its_money_is_null_and_its_hours_are_told_apart(
     report: dict[str, Any],
 ) -> None:
-    speech = one(report, "waste_by_team", period="this", team="speech")
+    speech = one(report, "books", level="team", period="this", team="speech")
     assert causes(speech, "usd") == [None] * 4
     assert speech["unpriced_waste_gpu_hours"] == pytest.approx(0.5 * HOURS)
-    whole = one(report, "funnel", period="this")
+    whole = one(report, "books", level="all", period="this")
     assert whole["waste_usd"] == pytest.approx(8 * HOURS)
     assert whole["unpriced_waste_gpu_hours"] == pytest.approx(1.5 * HOURS)
 
@@ -140,8 +144,11 @@ def test_report_when_of_one_team_then_no_figure_of_the_books_is_of_another(
     review_books: Books,
 ) -> None:
     report = reviewed(review_books.store, *PERIOD, "--team", "search")
-    assert stages(one(report, "funnel", period="this")) == pytest.approx([4, 3, 2, 2, 1])
-    for section in ("waste_by_team", "waste_by_model", "requests", "profiles", "findings"):
+    assert stages(one(report, "books", level="all", period="this")) == pytest.approx(
+        [4, 3, 2, 2, 1]
+    )
+    assert {row["team"] for row in rows(report, "books", level="model")} == {"search"}
+    for section in ("requests", "profiles", "findings"):
         assert {row["team"] for row in rows(report, section)} == {"search"}, section
 
 
@@ -151,7 +158,7 @@ def test_sql_when_run_as_printed_then_it_gives_the_figures(review_books: Books, 
     for name, section in report["sections"].items():
         assert as_printed(review_books.store, section["sql"]) == section["rows"], name
     assert {name for name, s in report["sections"].items() if s["rows"]} >= {
-        "funnel", "waste_by_team", "waste_by_model", "course", "profiles", "headroom", "findings",
+        "books", "profiles", "headroom", "findings",
         "coverage", "gaps", "hours", "horizon",
     }  # fmt: skip
 
@@ -210,18 +217,18 @@ def test_profiles_when_the_period_is_a_day_then_they_are_those_of_the_daily_view
     assert {row["team"] for row in rows(report, "profiles")} == {"search", "unattributed"}
 
 
-def test_course_when_the_present_hour_is_not_whole_then_it_is_left_out(
+def test_steps_when_the_present_hour_is_not_whole_then_it_is_left_out(
     client: Client, database: StoreConfig
 ) -> None:
     fill(client, work([END - timedelta(minutes=m) for m in range(61, 0, -1)]))
     late = work([END + timedelta(minutes=m) for m in range(3)])
     insert(client, "process_usage_raw", late)
     Rollup(client, settle_s=0).run_once()
-    course = rows(reviewed(database, "--since", "3h"), "course")
-    assert [row["from"] for row in course] == [
+    steps = rows(reviewed(database, "--since", "3h"), "books", level="step")
+    assert [row["from"] for row in steps] == [
         f"{END - timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}" for hours in (2, 1)
     ]
-    assert course[-1]["allocated_gpus"] == pytest.approx(1)
+    assert [steps[-1][name] for name in ("hours", "allocated_gpu_hours")] == [1, 1]
 
 
 def test_previous_when_the_period_moves_on_then_it_ends_where_this_one_begins(
@@ -233,3 +240,18 @@ def test_previous_when_the_period_moves_on_then_it_ends_where_this_one_begins(
         "since": f"{SINCE:%Y-%m-%dT%H:%M:%SZ}",
         "until": f"{END:%Y-%m-%dT%H:%M:%SZ}",
     }
+
+
+def test_books_when_summed_by_team_model_or_step_then_each_is_the_whole(
+    report: dict[str, Any],
+) -> None:
+    for period in ("this", "previous"):
+        whole = one(report, "books", level="all", period=period)
+        for level in ("team", "model", "step"):
+            parts = rows(report, "books", level=level, period=period)
+            for name in ("requested", "allocated", "busy", "unclaimed", "idle", "waste"):
+                column = f"{name}_gpu_hours"
+                total = sum(part[column] for part in parts)
+                assert total == pytest.approx(whole[column]), (period, level, column)
+    assert {row["from"] is None for row in rows(report, "books", level="step")} == {False}
+    assert {row["from"] for row in rows(report, "books", level="team")} == {None}

@@ -53,7 +53,7 @@ def report(
             found = ask(client, period, team, now)
         except UnknownTeamError as error:
             raise Refused(str(error)) from error
-    if found.answers["funnel"].one(period="this") is None:
+    if found.whole() is None:
         click.echo(f"gpuledger: {nothing(found)}", err=True)
     write(render(found), output)
 

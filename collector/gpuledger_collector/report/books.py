@@ -23,11 +23,10 @@ CAUSES = (
 
 def funnel(report: Report) -> Section:
     """From requested to busy, against the previous period."""
-    answer = report.answers["funnel"]
-    this, previous = answer.one(period="this"), answer.one(period="previous") or {}
+    this, previous = report.whole(), report.whole("previous") or {}
     title = "The funnel"
     if this is None:
-        return Section("funnel", title, (nothing(report),), answers=("funnel", "course"))
+        return Section("funnel", title, (nothing(report),), answers=("books",))
     rows = []
     for stage, meaning in STAGES:
         column = f"{stage}_gpu_hours"
@@ -66,13 +65,13 @@ def funnel(report: Report) -> Section:
         rows,
     )
     charts = ("funnel", "course")
-    return Section("funnel", title, tuple(lead), (shown,), charts, ("funnel", "course"))
+    return Section("funnel", title, tuple(lead), (shown,), charts, ("books",))
 
 
 def waste(report: Report) -> Section:
     """What was asked for and not used: by cause, by team and by model."""
-    answers = ("funnel", "waste_by_team", "waste_by_model")
-    this = report.answers["funnel"].one(period="this")
+    answers = ("books",)
+    this = report.whole()
     if this is None:
         return Section("waste", "Waste", (nothing(report),), answers=answers)
     lead = ["Waste is unclaimed + idle + underused GPU time; money is its price."]
@@ -81,7 +80,7 @@ def waste(report: Report) -> Section:
             f"{number(this['unpriced_waste_gpu_hours'], 'GPU-hours')} of it have no price and are"
             " not part of the money: gpuledger prices apply FILE."
         )
-    previous = report.answers["funnel"].one(period="previous") or {}
+    previous = report.whole("previous") or {}
     tables = (_by_cause(this, previous), _by_team(report), _by_model(report))
     return Section("waste", "Waste", tuple(lead), tables, ("waste",), answers)
 
@@ -114,10 +113,10 @@ def _by_cause(this: Row, previous: Row) -> Table:
 
 
 def _by_team(report: Report) -> Table:
-    answer = report.answers["waste_by_team"]
+    before = {row["team"]: row for row in report.books("team", "previous")}
     rows = []
-    for row in answer.of(period="this"):
-        previous = answer.one(period="previous", team=row["team"]) or {}
+    for row in report.books("team"):
+        previous = before.get(row["team"], {})
         rows.append(
             (
                 row["team"],
@@ -154,7 +153,7 @@ def _by_model(report: Report) -> Table:
                 bare(row["waste_gpu_hours"]),
                 bare(row["waste_usd"]),
             )
-            for row in report.answers["waste_by_model"].rows
+            for row in report.books("model")
             if row["waste_gpu_hours"]
         ),
     )

@@ -62,8 +62,7 @@ def draw(report: Report) -> Mapping[str, Drawing]:
 
 
 def _funnel(report: Report) -> Drawing | None:
-    answer = report.answers["funnel"]
-    this, previous = answer.one(period="this"), answer.one(period="previous")
+    this, previous = report.whole(), report.whole("previous")
     if this is None:
         return None
     figure, axes = _bars(len(STAGES))
@@ -82,14 +81,14 @@ def _funnel(report: Report) -> Drawing | None:
 
 
 def _course(report: Report) -> Drawing | None:
-    rows = report.answers["course"].rows
+    rows = report.books("step")
     if len(rows) < 2:
         return None
     figure = Figure((WIDTH, 2.9), layout="constrained")
     axes = figure.subplots()
     at = [row["from"] for row in rows]
     for stage, style in (("requested", "--"), ("allocated", "-"), ("active", "-"), ("busy", "-")):
-        values = [row[f"{stage}_gpus"] for row in rows]
+        values = [row[f"{stage}_gpu_hours"] / row["hours"] for row in rows]
         axes.plot(at, values, style, color=STAGE_COLOURS[stage], linewidth=1.8, label=stage)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("GPUs")
@@ -105,15 +104,14 @@ def _course(report: Report) -> Drawing | None:
     title = f"GPUs at a time, means of {'an hour' if step == 1 else f'{step} hours'}, UTC."
     last = rows[-1]
     told = ", ".join(
-        f"{stage} {number(last[f'{stage}_gpus'])}"
+        f"{stage} {number(last[f'{stage}_gpu_hours'] / last['hours'])}"
         for stage in ("requested", "allocated", "active", "busy")
     )
     return drawn(figure, "course", title, f"{title} At the end: {told} GPUs.")
 
 
 def _waste(report: Report) -> Drawing | None:
-    rows = report.answers["waste_by_team"].of(period="this")
-    rows = tuple(row for row in rows if row["waste_gpu_hours"] > 0)[:MOST_BARS]
+    rows = tuple(r for r in report.books("team") if r["waste_gpu_hours"] > 0)[:MOST_BARS]
     if not rows:
         return None
     figure, axes = _bars(len(rows), legend=True)

@@ -42,6 +42,14 @@ class Report:
     team: str
     answers: Mapping[str, Answer]
 
+    def books(self, level: str, period: str = "this") -> tuple[Row, ...]:
+        """The ledger of a period by `level`: all, team, model or step; most waste first."""
+        return self.answers["books"].of(level=level, period=period)
+
+    def whole(self, period: str = "this") -> Row | None:
+        """The ledger of a period in one row, None if it has nothing."""
+        return next(iter(self.books("all", period)), None)
+
     @property
     def newest_telemetry(self) -> datetime | None:
         """End of the newest window in the books, None if there is none."""

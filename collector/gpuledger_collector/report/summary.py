@@ -119,8 +119,7 @@ def observed_hours(report: Report, period: str = "this") -> int:
 
 
 def _periods(report: Report) -> tuple[Row, Row]:
-    answer = report.answers["funnel"]
-    return answer.one(period="this") or {}, answer.one(period="previous") or {}
+    return report.whole() or {}, report.whole("previous") or {}
 
 
 def _funnel(this: Row) -> str:
