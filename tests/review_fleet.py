@@ -18,18 +18,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from clickhouse_connect.driver.client import Client
 
 from gpuledger_collector.ledger import acks, findings, rules
+from gpuledger_collector.rollup import Rollup
 from gpuledger_collector.store.client import StoreConfig, connect
 from gpuledger_collector.store.embedded import EmbeddedServer
 from gpuledger_collector.store.migrate import migrate
 from tests.clickhouse_fixture import database_of_its_own
 from tests.ledger_fleet import insert
 from tests.rule_fleet import END, MINUTE, ask, fill, minutes, request, unheld, work
+from tests.slo_books import objective, promise
+from tests.traffic_books import served
 
 HOURS = 4
 SINCE = END - timedelta(hours=HOURS)
@@ -89,6 +92,7 @@ def _live(client: Client) -> None:
         ],
         unheld(now, gpu="GPU-granted"),
     )
+    _serve(client, now)
     gap = {"ts": SINCE, "gap_s": 1800, "cluster": "east", "host": "host-0", "rows": 7}
     insert(client, "telemetry_gaps_raw", [gap | {"reason": "disk"}])
     seen = {"cluster": "east", "host": "host-0", "gpu_model": "NVIDIA H100 80GB HBM3"}
@@ -96,12 +100,25 @@ def _live(client: Client) -> None:
                                         "seen_at": END} for n in range(2)])  # fmt: skip
 
 
+def _serve(client: Client, times: list[datetime]) -> None:
+    """Search promises a second and misses it at 50 % load; HOSTILE promises nothing."""
+    promise(client, objective(valid_from=BEFORE))
+    slow = {"window_s": 60, "observed_ms": MINUTE, "kv_cache_pct_mean": 50}
+    hostile = {"host": "host-3", "team": HOSTILE, "model": FORMULA, "endpoint": MATHS}
+    rows = [served(at, [200.0, 1_700.0], **slow) for at in times]
+    rows += [served(at, [200.0], **slow | hostile) for at in times]
+    insert(client, "endpoint_traffic_raw", rows)
+    rollup = Rollup(client, settle_s=0)
+    while rollup.run_once():
+        pass
+
+
 def _find(client: Client) -> None:
     known = {rule.name: rule for rule in rules.built_in()}
     gap, work_alone = known["telemetry_gap"], known["usage_without_request"]
     findings.evaluate(client, [gap, work_alone], SINCE - timedelta(minutes=30))
     findings.evaluate(client, [replace(work_alone, enabled=False)], SINCE + timedelta(hours=1))
-    findings.evaluate(client, known.values(), END - timedelta(minutes=1))
+    findings.evaluate(client, [gap, work_alone], END - timedelta(minutes=1))
     [(hostile,)] = client.query(
         "SELECT id FROM open_findings WHERE team = {team:String}", parameters={"team": HOSTILE}
     ).result_rows

@@ -1,8 +1,7 @@
 """The queries of a review: one SQL file each in `gpuledger_sql/report`.
 
-A file begins with its header, TOML in `--` comments: `title`, `keys` (columns that name a row; all
-others are measured) and `needs` (views without which the query is left out). Its parameters are
-those of `printed`.
+A file begins with its header, TOML in `--` comments: `title`, and `keys`, the columns that name a
+row; all others are measured. Its parameters are those of `printed`.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ class Query:
     name: str
     title: str
     keys: tuple[str, ...]
-    needs: frozenset[str]
     sql: str
 
     def printed(self, period: Period, team: str) -> str:
@@ -52,8 +50,7 @@ def parse(name: str, text: str) -> Query:
     lines = text.splitlines()
     end = next(n for n, line in enumerate(lines) if not re.match(r"-- \w+ = ", line))
     header = tomllib.loads("\n".join(line.removeprefix("--") for line in lines[:end]))
-    needs = frozenset(header.get("needs", ()))
-    return Query(name, header["title"], tuple(header["keys"]), needs, "\n".join(lines[end:]))
+    return Query(name, header["title"], tuple(header["keys"]), "\n".join(lines[end:]))
 
 
 def literal(text: str) -> str:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from gpuledger_collector.report import books, capacity, coverage, found, profiles, requests, summary
+from gpuledger_collector.report import (
+    books,
+    capacity,
+    coverage,
+    found,
+    profiles,
+    requests,
+    service,
+    summary,
+)
 from gpuledger_collector.report.document import Document, Section
 from gpuledger_collector.report.model import Report
 from gpuledger_collector.report.units import moment
@@ -21,6 +30,7 @@ def review(report: Report) -> Document:
             books.waste(report),
             requests.requests(report),
             profiles.profiles(report),
+            service.service(report),
             capacity.headroom(report),
             found.findings(report),
             coverage.coverage(report),
