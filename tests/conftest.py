@@ -4,6 +4,7 @@ pytest_plugins = [
     "tests.clickhouse_fixture",
     "tests.collector_fixture",
     "tests.nvml_standin.fixtures",
+    "tests.review_fleet",
     "tests.runtimes.containerd",
     "tests.runtimes.dockerd",
     "tests.runtimes.podman",

@@ -21,6 +21,7 @@ COMMANDS = {
     "slos": "Declare what endpoints must achieve.",
     "plan": "What a request would do to its pool.",
     "findings": "What should be acted on now, worst money first.",
+    "report": "The capacity review in one file.",
     "query": "Ask the books in SQL.",
 }
 """Subcommand -> what it does; the file in `commands/` has its name."""

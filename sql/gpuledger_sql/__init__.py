@@ -1,1 +1,1 @@
-"""The SQL of the store as package resources: `migrations/`, `rollups/` and `views/`."""
+"""The SQL of the store as package resources: `migrations/`, `rollups/`, `views/`, `rules/`, `report/`."""

@@ -1,0 +1,1 @@
+"""The capacity review: queries of `gpuledger_sql/report`, one model, a renderer per format."""
