@@ -1,1 +1,1 @@
-"""The SQL of the store as package resources: `migrations/`, `rollups/`, `views/`, `rules/`, `report/`."""
+"""The SQL of the store, as package resources: a folder for each of its parts."""
