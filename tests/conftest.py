@@ -3,6 +3,8 @@
 pytest_plugins = [
     "tests.clickhouse_fixture",
     "tests.collector_fixture",
+    "tests.notifier_fixture",
+    "tests.notify_receivers",
     "tests.nvml_standin.fixtures",
     "tests.review_fleet",
     "tests.runtimes.containerd",

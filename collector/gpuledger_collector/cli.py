@@ -22,6 +22,7 @@ COMMANDS = {
     "plan": "What a request would do to its pool.",
     "findings": "What should be acted on now, worst money first.",
     "report": "The capacity review in one file.",
+    "notify": "Check and try who is told of findings.",
     "query": "Ask the books in SQL.",
 }
 """Subcommand -> what it does; the file in `commands/` has its name."""

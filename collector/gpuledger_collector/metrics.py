@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -14,6 +15,8 @@ from prometheus_client import (
 )
 
 _PREFIX = "gpuledger_collector"
+
+Metric = TypeVar("Metric", Counter, Gauge)
 
 
 class Metrics:
@@ -44,6 +47,14 @@ class Metrics:
             registry=self.registry,
             buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
         )
+        self.notifications_sent = self._by_receiver(Counter, "sent", "Messages that were taken")
+        self.notifications_failed = self._by_receiver(Counter, "failed", "Attempts that failed")
+        self.notifications_given_up = self._by_receiver(
+            Counter, "given_up", "Messages that are not tried again"
+        )
+        self.notifications_waiting = self._by_receiver(
+            Gauge, "waiting", "Notices to be sent, where this collector sends them"
+        )
         info = Gauge(
             f"{_PREFIX}_build_info",
             "Version of the collector",
@@ -51,6 +62,11 @@ class Metrics:
             registry=self.registry,
         )
         info.labels(version("gpuledger")).set(1)
+
+    def _by_receiver(self, kind: type[Metric], name: str, text: str) -> Metric:
+        """A metric of each receiver: the operator chose their names."""
+        full = f"{_PREFIX}_notifications_{name}"
+        return kind(full, text, ["receiver"], registry=self.registry)
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"{_PREFIX}_{name}", text, registry=self.registry)

@@ -20,6 +20,9 @@ from gpuledger_agent.log import Once
 from gpuledger_agent.metrics_server import MetricsServer
 from gpuledger_collector.admission import PENDING_MIB, Admission
 from gpuledger_collector.ledger.findings import EVERY_S, Schedule
+from gpuledger_collector.ledger.notify.config import NotifyConfig
+from gpuledger_collector.ledger.notify.notifier import Notifier
+from gpuledger_collector.ledger.notify.wording import Wording
 from gpuledger_collector.ledger.rules import Rule
 from gpuledger_collector.listening import ServeError, Tls, listen
 from gpuledger_collector.metrics import Metrics
@@ -68,7 +71,7 @@ class CollectorSettings:
     `metrics` "" serves none; `insecure` allows plaintext beyond this host; `max_wait_s` is how
     long a batch waits for others, so that inserts are few and large; `pending_mib` is what all
     agents together may have in memory. `rules` are evaluated every `findings_every_s` seconds,
-    never if that is 0.
+    never if that is 0. `notify` says who is told of what they find.
     """
 
     listen: str = "127.0.0.1:7670"
@@ -79,6 +82,7 @@ class CollectorSettings:
     max_wait_s: float = 1.0
     rules: tuple[Rule, ...] = ()
     findings_every_s: float = EVERY_S
+    notify: NotifyConfig = field(default_factory=NotifyConfig)
     pending_mib: int = PENDING_MIB
 
 
@@ -107,7 +111,7 @@ class Collector:
         pages = self._serve_metrics()
         threads = [
             threading.Thread(target=work, name=work.__name__, daemon=True)
-            for work in (self._roll_up, self._evaluate_rules)
+            for work in (self._roll_up, self._evaluate_rules, self._notify)
         ]
         writing = asyncio.create_task(writer.run())
         writing.add_done_callback(lambda _: self._stop.set())
@@ -215,6 +219,21 @@ class Collector:
                     schedule.run(self._threads_stop)
             except (StoreError, ClickHouseError, OSError) as error:
                 log.warning("event=findings_wait reason=%r", one_line(error))
+                self._threads_stop.wait(5.0)
+
+    def _notify(self) -> None:
+        settings, once = self._settings, Once(log)
+        if not settings.notify.receivers:
+            return
+        wording = Wording({rule.name: rule for rule in settings.rules}, settings.notify.link)
+        notifier = Notifier(settings.notify, wording, self._metrics)
+        while not self._threads_stop.is_set():
+            try:
+                with connect(settings.store) as client:
+                    once.over("store", "event=notify_begins")
+                    notifier.run(client, self._threads_stop)
+            except (StoreError, ClickHouseError, OSError) as error:
+                once.warning("store", "event=notify_waits reason=%r", one_line(error))
                 self._threads_stop.wait(5.0)
 
 

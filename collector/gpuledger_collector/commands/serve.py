@@ -18,6 +18,8 @@ from gpuledger_collector.admission import PENDING_MIB
 from gpuledger_collector.commands.declare import loading
 from gpuledger_collector.config import store_options
 from gpuledger_collector.ledger.findings import EVERY_S
+from gpuledger_collector.ledger.notify import config as notify_config
+from gpuledger_collector.ledger.notify.config import NotifyConfig
 from gpuledger_collector.ledger.rules import load
 from gpuledger_collector.listening import ServeError, Tls
 from gpuledger_collector.serve import Collector, CollectorSettings
@@ -77,6 +79,12 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="How often rules are evaluated; 0 for never.",
 )
 @click.option(
+    "--notify",
+    type=_FILE,
+    metavar="FILE",
+    help="Who is told of findings (TOML, docs/notifications.md); the same for all collectors.",
+)
+@click.option(
     "--pending-mib",
     type=click.IntRange(1),
     default=PENDING_MIB,
@@ -102,6 +110,7 @@ def serve(
     insecure: bool,
     rules_config: Path | None,
     findings_every: float,
+    notify: Path | None,
     pending_mib: int,
     log_level: str,
 ) -> None:
@@ -119,6 +128,7 @@ def serve(
             raise Refused(str(error)) from error
     with loading():
         rules = load(rules_config)
+        told = notify_config.load(notify) if notify else NotifyConfig()
     log.configure(log_level)
     raise_file_limit()
     with ExitStack() as stack:
@@ -137,6 +147,7 @@ def serve(
             pending_mib=pending_mib,
             rules=rules,
             findings_every_s=findings_every,
+            notify=told,
         )
         try:
             asyncio.run(_serve(settings))

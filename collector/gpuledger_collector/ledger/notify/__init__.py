@@ -1,0 +1,1 @@
+"""Tells people what the rules found. docs/notifications.md says what is promised."""
