@@ -107,17 +107,16 @@ def load_file(context: click.Context, _: click.Parameter, path: Path | None) -> 
     names = group.list_commands(context)
     commands = {name: _installed(group, context, name) for name in names}
     common = {k: v for k, v in values.items() if not isinstance(v, dict)}
+    tables = {k: v for k, v in values.items() if isinstance(v, dict)}
     context.default_map = {
-        name: _placed(command, {**common, **values.get(name, {})})
+        name: _placed(command, {**common, **tables.get(name, {})})
         for name, command in commands.items()
     }
     known = {name: _parameters(command) for name, command in commands.items() if command}
     for name in common:
         if not any(name in parameters for parameters in known.values()):
             raise Refused(f"{path}: {name}: no command has such a setting{_spelling(name)}")
-    for name, table in values.items():
-        if not isinstance(table, dict):
-            continue
+    for name, table in tables.items():
         if name not in names:
             raise Refused(f"{path}: [{name}]: no such command; take one of {', '.join(names)}")
         for key in table.keys() - known.get(name, table.keys()):

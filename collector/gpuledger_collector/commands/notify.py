@@ -36,22 +36,21 @@ def check(file: Path) -> None:
 @click.argument("receiver")
 @click.option(
     "--notify",
-    "file",
     required=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="The notify file.",
 )
-def test(receiver: str, file: Path) -> None:
+def test(receiver: str, notify: Path) -> None:
     """Send a message that is marked as a test, once; exit code 1 if it is not taken.
 
     Example: gpuledger notify test chat --notify /etc/gpuledger/notify.toml
     """
     with loading():
-        found = config.load(file)
+        found = config.load(notify)
     if receiver not in found.receivers:
         raise Refused(
-            f"{file}: has no receiver {receiver!r}; take one of {', '.join(found.receivers)}"
+            f"{notify}: has no receiver {receiver!r}; take one of {', '.join(found.receivers)}"
         )
     now = time.time()
     notice = example(receiver, datetime.fromtimestamp(int(now), UTC))

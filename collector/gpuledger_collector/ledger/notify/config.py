@@ -14,7 +14,8 @@ from gpuledger_collector.ledger.notify.fault import SendError
 from gpuledger_collector.ledger.notify.kinds import KINDS
 from gpuledger_collector.ledger.notify.notice import Finding
 from gpuledger_collector.ledger.notify.planning import Target
-from gpuledger_collector.ledger.notify.table import Table
+from gpuledger_collector.ledger.notify.table import Table, lines_of
+from gpuledger_collector.ledger.notify.wording import clean
 from gpuledger_collector.ledger.rules import SEVERITIES, built_in
 
 JOINABLE = ("team", "rule", "pool")
@@ -80,37 +81,50 @@ class NotifyConfig:
 def load(path: Path) -> NotifyConfig:
     """What the file says. Raises DeclarationError: all that is wrong with it."""
     problems = Problems(path)
-    document = _document(read_text(path, problems), problems)
-    receivers = _receivers(document.get("receiver", {}), problems)
-    top = Table("", {k: v for k, v in document.items() if k == "link"}, problems)
+    text = read_text(path, problems)
+    document = _document(text, problems)
+    tables = _Tables(problems, lines_of(text))
+    for key in document.keys() - set(_KEYS):
+        tables.make("", {}).fault(key, f"is no setting; take one of {', '.join(_KEYS)}")
+    receivers = _receivers(document.get("receiver", {}), tables)
+    top = tables.make("", {key: document[key] for key in document.keys() & {"link"}})
     link = top.text("link")
     if link and not re.match("https?://", link):
-        problems.add(0, "link: is no URL; write https://... with {finding} where the id belongs")
-    routes = _routes(document, problems)
+        top.fault("link", "is no URL; write https://... with {finding} where the id belongs")
+    routes = _routes(document, tables)
     problems.raise_any()
     return NotifyConfig(receivers, routes, link)
 
 
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """Makes tables that know their lines."""
+
+    problems: Problems
+    lines: Mapping[str, Mapping[str, int]]
+
+    def make(self, place: str, values: Mapping[str, object]) -> Table:
+        return Table(place, values, self.problems, self.lines.get(place, {}))
+
+
 def _document(text: str, problems: Problems) -> dict[str, object]:
     try:
-        document = toml.loads(text)
+        return toml.loads(text)
     except ValueError as error:
         problems.add(0, f"is not TOML: {' '.join(str(error).split())[:200]}; correct it")
         raise DeclarationError(f"{problems.path}: {what}" for _, what in problems.found) from None
-    for key in sorted(document.keys() - set(_KEYS)):
-        problems.add(0, f"{key}: is no setting; take one of {', '.join(_KEYS)}")
-    return document
 
 
-def _receivers(given: object, problems: Problems) -> dict[str, Receiver]:
+def _receivers(given: object, tables: _Tables) -> dict[str, Receiver]:
     if not isinstance(given, dict) or not all(isinstance(v, dict) for v in given.values()):
-        problems.add(0, "receiver: is no table of receivers; write [receiver.NAME]")
+        tables.make("", {}).fault("receiver", "is no table of receivers; write [receiver.NAME]")
         return {}
     found = {}
     for name, values in given.items():
+        table = tables.make(f"[receiver.{clean(name)}]", values)
         if not _NAME.fullmatch(name):
-            problems.add(0, f"[receiver.{name}]: take letters, digits, _ and - for its name")
-        found[name] = _receiver(name, Table(f"[receiver.{name}]", values, problems))
+            table.fault("", "has a name that cannot be; take letters, digits, _ and -")
+        found[name] = _receiver(name, table)
     return {name: receiver for name, receiver in found.items() if receiver}
 
 
@@ -118,7 +132,7 @@ def _receiver(name: str, table: Table) -> Receiver | None:
     kind = table.text("type", required=True)
     if kind not in KINDS:
         if kind:
-            table.fault("type", f"{kind!r} is not known; take one of {', '.join(KINDS)}")
+            table.fault("type", f"{clean(kind)!r} is not known; take one of {', '.join(KINDS)}")
         return None
     before = len(table.problems.found)
     channel = KINDS[kind](table)
@@ -129,25 +143,26 @@ def _receiver(name: str, table: Table) -> Receiver | None:
         try:
             channel.check()
         except SendError as error:
-            table.problems.add(0, f"{table.place}: {error.reason}")
+            table.fault("", f"{error.reason}; correct it")
     return Receiver(name, channel, burst, per_minute)
 
 
-def _routes(document: Mapping[str, object], problems: Problems) -> tuple[Route, ...]:
+def _routes(document: Mapping[str, object], tables: _Tables) -> tuple[Route, ...]:
     given, named = document.get("route", []), document.get("receiver")
     receivers = sorted(named) if isinstance(named, dict) else []
+    top = tables.make("", {})
     if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
-        problems.add(0, "route: is no list of routes; write [[route]]")
+        top.fault("route", "is no list of routes; write [[route]]")
         given = []
     default = document.get("default")
     if not isinstance(default, dict):
-        problems.add(0, "default: is missing; write [default] and receivers, [] for nobody")
+        top.fault("default", "is missing; write [default] and receivers, [] for nobody")
         default = {"receivers": []}
     routes = [
-        _route(Table(f"[[route]] {number}", each, problems), receivers, conditions=True)
+        _route(tables.make(f"[[route]] {number}", each), receivers, conditions=True)
         for number, each in enumerate(given, 1)
     ]
-    return (*routes, _route(Table("[default]", default, problems), receivers, conditions=False))
+    return (*routes, _route(tables.make("[default]", default), receivers, conditions=False))
 
 
 def _route(table: Table, receivers: Sequence[str], *, conditions: bool) -> Route:
@@ -169,4 +184,6 @@ def _route(table: Table, receivers: Sequence[str], *, conditions: bool) -> Route
 def _all_of(table: Table, key: str, values: Sequence[str], known: Sequence[str]) -> None:
     for value in values:
         if value not in known:
-            table.fault(key, f"{value!r} is not known; take of {', '.join(known) or '(none)'}")
+            table.fault(
+                key, f"{clean(value)!r} is not known; take of {', '.join(known) or '(none)'}"
+            )

@@ -1,27 +1,55 @@
-"""One table of a TOML file: typed values out of it, and what is wrong with them."""
+"""Tables of a TOML file: typed values out of them, and what is wrong, with line numbers."""
 
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gpuledger_collector.ledger.declared import Problems
 
+_HEADER = re.compile(r"""\s*(\[\[?)([\w\s."'-]+)\]""", re.ASCII)
+_KEY = re.compile(r"""\s*["']?([\w-]+)["']?\s*=""", re.ASCII)
+
+
+def lines_of(text: str) -> dict[str, dict[str, int]]:
+    """Where tables and their keys stand: place -> key -> line, the header's under "".
+
+    Places are `[receiver.chat]`, `[[route]] 2`, and "" for what stands before all tables. What
+    is written in an unusual way is not found.
+    """
+    place, found, counts = "", {"": {"": 0}}, Counter[str]()
+    for number, line in enumerate(text.split("\n"), 1):
+        if header := _HEADER.match(line):
+            name = re.sub(r"[\s\"']", "", header[2])
+            counts[name] += 1
+            place = f"[{name}]" if header[1] == "[" else f"[[{name}]] {counts[name]}"
+            found[place] = {"": number}
+        elif key := _KEY.match(line):
+            found[place].setdefault(key[1], number)
+    return found
+
 
 @dataclass(slots=True)
 class Table:
-    """`place` is what the file calls it: [receiver.chat]. `end` notes what nobody asked for."""
+    """`place` is what the file calls it: [receiver.chat]. `end` notes what nobody asked for.
+
+    `lines` says where its keys stand, "" where it begins.
+    """
 
     place: str
     values: Mapping[str, object]
     problems: Problems
+    lines: Mapping[str, int] = field(default_factory=dict)
     _asked: list[str] = field(default_factory=list)
 
     def fault(self, key: str, what: str) -> None:
-        """Note `what; remedy` about a key."""
-        self.problems.add(0, f"{self.place} {key}: {what}")
+        """Note `what; remedy` about a key, or "" for all of it."""
+        line = self.lines.get(key, self.lines.get("", 0))
+        self.problems.add(line, f"{f'{self.place} {key}'.strip()}: {what}")
 
     def text(self, key: str, default: str = "", *, required: bool = False) -> str:
         """One line of text."""
