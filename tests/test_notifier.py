@@ -305,7 +305,7 @@ def test_alertmanager_when_a_finding_stays_open_then_it_is_told_again_until_it_i
     path = tmp_path / "notify.toml"
     path.write_text(
         f'[default]\nreceivers = ["am"]\n[receiver.am]\ntype = "alertmanager"\n'
-        f'url = "{receiver.url}"\nresend_seconds = 10\n'
+        f'url = "{receiver.url}"\nresend_seconds = 3600\n'
     )
     books = Telling(client, config.load(path))
     books.find("a", "b", at=at(0))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,6 +19,9 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from gpuledger_collector.ledger.notify import config
+from gpuledger_collector.ledger.notify.lease import Lease
+from gpuledger_collector.ledger.notify.outbox import Outbox
+from gpuledger_collector.ledger.notify.planning import plan
 from gpuledger_collector.store.client import StoreConfig, connect
 from tests.notifier_fixture import Telling, new_lease
 from tests.notify_receivers import Heard, HttpReceiver
@@ -97,19 +101,25 @@ def test_notifier_when_killed_after_sending_and_before_recording_then_the_twin_h
     assert sorted(told) == ["a", "b", "c", "d", "e"]
 
 
-def test_notifier_when_killed_before_the_next_has_come_then_nothing_new_changes_its_message(
+def test_notifier_when_more_comes_after_it_was_killed_then_its_joint_message_stays_as_it_was(
     books: Telling, receiver: HttpReceiver, processes: Processes
 ) -> None:
     books.find("a", "b", "c")
-    receiver.before = lambda _: processes.running[0].kill()
+
+    def kill(heard: Heard) -> None:
+        if heard.json["type"] == "findings.joined":
+            processes.running[0].kill()
+
+    receiver.before = kill
     processes.start(2.5).wait()
     receiver.before = lambda _: None
     books.find("a", "b", "c", "d", "e", "f")
     processes.start(60)
     wait_until(lambda: books.rows("DISTINCT state") == [("sent",)])
-    first, again = receiver.heard[:2]
-    assert first.headers["webhook-id"] == again.headers["webhook-id"]
-    assert first.body == again.body
+    _, joint, twin, *_ = receiver.heard
+    assert len(joint.json["data"]["findings"]) == 2
+    assert joint.headers["webhook-id"] == twin.headers["webhook-id"]
+    assert joint.body == twin.body
 
 
 def test_notifier_when_several_collectors_run_then_each_state_is_sent_once(
@@ -157,6 +167,32 @@ def test_notifier_when_two_hold_against_all_promises_then_the_twins_have_the_sam
     books.run()
     other.run()
     assert len(receiver.heard) == 2
+
+
+def test_notifier_when_its_lease_is_over_in_the_middle_then_it_sends_no_more(
+    books: Telling, receiver: HttpReceiver
+) -> None:
+    slept = [0.0]
+    sleepy = Lease(60.0, settle_s=0.2, need_s=1.0, clock=lambda: time.monotonic() + slept[0])
+    there = books.again(lease=sleepy)
+    books.find("a", "b")
+    receiver.before = lambda _: slept.__setitem__(0, 61.0)
+    there.run()
+    assert len(receiver.heard) == 1
+    assert sorted(books.rows("state")) == [("sent",), ("waiting",)]
+
+
+def test_outbox_when_somebody_late_says_that_it_waits_then_what_was_sent_stays_sent(
+    books: Telling, client: Client
+) -> None:
+    books.find("a")
+    outbox = Outbox(client)
+    late = plan(outbox.found(), [], books.config.route, outbox.now())
+    books.run()
+    outbox.save(late)
+    assert books.rows("state") == [("sent",)]
+    client.command("OPTIMIZE TABLE notification_versions FINAL")
+    assert books.rows("state") == [("sent",)]
 
 
 def test_notifier_when_clickhouse_goes_away_after_sending_then_it_is_recorded_when_it_is_back(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from datetime import timedelta
 from email import message_from_bytes
 from email.policy import default as modern
@@ -147,13 +148,26 @@ def test_slack_when_sent_then_it_says_all_and_unfurls_nothing(
         assert part in heard.json["text"]
 
 
-def test_slack_when_many_are_joined_then_some_are_listed_and_the_rest_is_counted() -> None:
-    notices = [notice(finding=f"{n:016x}", subject=f"s{n}") for n in range(50)]
-    said = text(message(*notices), WORDING)
-    assert said.startswith("*50 findings: 50 opened*\n")
-    assert "`s19`" in said
-    assert "`s20`" not in said
-    assert said.endswith("and 30 more: `gpuledger findings --all`")
+def test_slack_when_many_are_joined_then_as_many_as_fit_are_listed_and_the_rest_is_counted() -> (
+    None
+):
+    notices = [notice(finding=f"{n:016x}", subject=f"s{n}" + "&" * 300) for n in range(100)]
+    said = text(message(*notices), WORDING).split("\n")
+    assert said[0] == "*100 findings: 100 opened*"
+    listed = said[1:-1]
+    assert listed
+    assert all(line.count("`") == 4 for line in listed)
+    assert said[-1] == f"and {100 - len(listed)} more: `gpuledger findings --all`"
+    assert sum(map(len, said)) < 13_000
+
+
+def test_slack_when_evidence_is_too_long_then_how_to_acknowledge_still_stands_there() -> None:
+    evidence = {f"figure_{n:02}": "<" * 300 for n in range(99)}
+    said = text(message(notice(evidence=evidence)), WORDING)
+    assert f"acknowledge: `{ACK}`" in said
+    [cut] = re.findall(r"and (\d+) more: see below", said)
+    assert said.count("figure_") + int(cut) == 99 + len(["since"])
+    assert len(said) < 13_000
 
 
 @given(st.text(min_size=1, max_size=400) | st.just(HOSTILE))

@@ -122,10 +122,12 @@ def test_lease_when_its_renewal_comes_too_late_then_it_must_claim_anew(
 
 
 def test_lease_when_a_claim_takes_too_long_to_write_then_it_does_not_count(
-    clients: list[Client],
+    clients: list[Client], caplog: pytest.LogCaptureFixture
 ) -> None:
     hasty = Lease(60.0, settle_s=0.0, need_s=1.0, clock=Clock())
     assert not hasty.hold(clients[0], NEVER)
+    assert not hasty.hold(clients[0], NEVER)
+    assert caplog.text.count("event=notify_claim_late") == 1
     hold(lease(), clients[1])
 
 

@@ -208,6 +208,7 @@ def test_memory_when_it_swings_from_20_to_70_gib_then_both_ends(client: Client) 
     fill(client, rows)
     found = only(client, "memory_swing")
     assert found["subject"] == "search ranker chat in production on NVIDIA H100 80GB HBM3"
+    assert (found["evidence"]["model"], found["evidence"]["endpoint"]) == ("ranker", "chat")
     assert (found["evidence"]["mem_mib_p50"], found["evidence"]["mem_mib_p99"]) == (
         str(30 * GIB),
         str(70 * GIB),

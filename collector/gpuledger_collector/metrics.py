@@ -47,6 +47,9 @@ class Metrics:
             registry=self.registry,
             buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
         )
+        self.notifier_leads = self._gauge(
+            "notifier_leads", "1 while this collector is the one that sends notifications"
+        )
         self.notifications_sent = self._by_receiver(Counter, "sent", "Messages that were taken")
         self.notifications_failed = self._by_receiver(Counter, "failed", "Attempts that failed")
         self.notifications_given_up = self._by_receiver(

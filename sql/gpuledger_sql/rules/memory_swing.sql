@@ -31,6 +31,8 @@ SELECT
     o.pool AS pool,
     CAST(NULL AS Nullable(Float64)) AS usd,
     map(
+        'model', toString(o.model),
+        'endpoint', toString(o.endpoint),
         'mem_mib_p50', toString(o.mem[1]),
         'mem_mib_p99', toString(o.mem[2]),
         'mem_mib_max', toString(o.highest),

@@ -20,6 +20,8 @@ SELECT
     map(
         'verdict', toString(r.verdict),
         'owner', r.owner,
+        'model', toString(r.model),
+        'endpoint', toString(r.endpoint),
         'requested_gpus', toString(r.requested_gpus),
         'allocated_gpus_p95', toString(r.allocated_gpus_p95),
         'used_gpus_p95', toString(r.used_gpus_p95),

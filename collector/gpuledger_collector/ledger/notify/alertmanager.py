@@ -75,17 +75,12 @@ def alerts(notices: Iterable[Notice], wording: Wording, until: float) -> list[di
     for notice in notices:
         if notice.severity_before not in {"", notice.severity}:
             before = _alert(replace(notice, severity=notice.severity_before), wording)
-            _put(found, before | {"endsAt": _rfc3339(notice.noticed_at)})
-        end = notice.resolved_at or datetime.fromtimestamp(until, UTC)
-        _put(found, _alert(notice, wording) | {"endsAt": _rfc3339(end)})
+            before["endsAt"] = _rfc3339(notice.noticed_at)
+            found[json.dumps(before["labels"])] = before
+        alert = _alert(notice, wording)
+        alert["endsAt"] = _rfc3339(notice.resolved_at or datetime.fromtimestamp(until, UTC))
+        found[json.dumps(alert["labels"])] = alert
     return list(found.values())
-
-
-def _put(found: dict[str, dict[str, Any]], alert: dict[str, Any]) -> None:
-    key = json.dumps(alert["labels"])
-    # The latest is told last.
-    found.pop(key, None)
-    found[key] = alert
 
 
 def _alert(notice: Notice, wording: Wording) -> dict[str, Any]:

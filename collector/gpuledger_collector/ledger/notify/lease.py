@@ -10,6 +10,7 @@ in sequence). docs/notifications.md says what happens where that does not hold.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 import time
@@ -17,7 +18,10 @@ from collections.abc import Callable
 
 from clickhouse_connect.driver.client import Client
 
+from gpuledger_agent.log import Once
 from gpuledger_collector.ledger.notify.dial import CONNECT_S, LIMIT_S
+
+log = logging.getLogger(__name__)
 
 LEASE_S = 60.0
 """How long a collector that is gone keeps others waiting."""
@@ -77,6 +81,7 @@ class Lease:
         self._clock = clock
         self._holder = ""
         self._ends = 0.0
+        self._once = Once(log)
 
     @property
     def holder(self) -> str:
@@ -114,6 +119,12 @@ class Lease:
         began = self._clock()
         self._say(client, holder, self._lease_s)
         seen_in_time, _, _ = self._read(client, holder)
+        if seen_in_time:
+            self._once.over("late", "event=notify_claim_works_again")
+        else:
+            self._once.warning("late", "event=notify_claim_late ClickHouse takes longer than"
+                               " %gs to write it; until it is faster nobody may be told",
+                               self._settle_s)  # fmt: skip
         if seen_in_time and not stop.wait(self._settle_s):
             latest = client.query(_LATEST).result_rows
             if latest and latest[0][0] == holder:

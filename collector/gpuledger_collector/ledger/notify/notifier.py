@@ -78,7 +78,9 @@ class Notifier:
             self._unsaved = []
         if not self._lease.hold(client, stop):
             self._metrics.notifications_waiting.clear()
+            self._metrics.notifier_leads.set(0)
             return False
+        self._metrics.notifier_leads.set(1)
         now = outbox.now()
         self._count_sent(outbox, now)
         found, told = outbox.found(), outbox.standing()
@@ -174,8 +176,8 @@ class Notifier:
                 continue
             if stop.is_set() or not self._lease.hold(client, stop):
                 return
-            sent = [t.last for t in told if t.last.receiver == receiver.name]
-            standing = [notice for notice in sent if notice.state == SENT]
+            # What was given up, too: it is the state that is told here, not its changes.
+            standing = [t.last for t in told if t.last.receiver == receiver.name]
             self._renewed[receiver.name] = now
             try:
                 if standing:
@@ -196,3 +198,4 @@ class Notifier:
             if name in self._buckets:
                 self._buckets[name].take(at)
         self._counted_for = self._lease.holder
+        log.info("event=notify_leads receivers=%s", ",".join(self._buckets))

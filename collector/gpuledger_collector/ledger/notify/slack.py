@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from gpuledger_collector.ledger.notify.composing import Message
 from gpuledger_collector.ledger.notify.endpoint import Endpoint
@@ -19,11 +20,8 @@ from gpuledger_collector.ledger.notify.wording import (
     short,
 )
 
-LISTED = 20
-"""Findings of a joint message that are listed; the rest is counted."""
-
 MAX_TEXT = 12_000
-"""Characters; Slack cuts at 40,000, others at 16,383."""
+"""Characters; Slack cuts at 40,000, others at 16,383. What finds no room is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,25 +53,37 @@ def build(table: Table) -> Slack:
 
 def text(message: Message, wording: Wording) -> str:
     """The message in mrkdwn."""
-    if not message.joined:
-        return "\n".join(_whole(message.notices[0], wording))[:MAX_TEXT]
-    listed = [
-        f"• {_headline(notice)} {_literal(short(notice))}" for notice in message.notices[:LISTED]
-    ]
-    more = len(message.notices) - len(listed)
-    if more:
-        listed.append(f"and {more} more: `gpuledger findings --all`")
-    return "\n".join([f"*{_escaped(wording.summary(message.notices))}*", *listed])[:MAX_TEXT]
+    if message.joined:
+        return _listed(message.notices, wording)
+    return _whole(message.notices[0], wording)
 
 
-def _whole(notice: Notice, wording: Wording) -> list[str]:
-    lines = [f"{wording.mark()}{_headline(notice)}", _escaped(wording.what(notice))]
-    lines += [f"{name}: {_literal(value)}" for name, value in facts(notice).items()]
-    lines.append(_escaped(wording.remedy(notice)))
-    lines += [f"{name}: {_literal(command)}" for name, command in commands(notice).items()]
+def _listed(notices: Sequence[Notice], wording: Wording) -> str:
+    lines = [f"• {_headline(notice)} {_literal(short(notice))}" for notice in notices]
+    summary = f"*{_escaped(wording.summary(notices))}*"
+    kept = _fitting(lines, MAX_TEXT - len(summary))
+    more = len(lines) - len(kept)
+    rest = [f"and {more} more: `gpuledger findings --all`"] if more else []
+    return "\n".join([summary, *kept, *rest])
+
+
+def _whole(notice: Notice, wording: Wording) -> str:
+    first = [f"{wording.mark()}{_headline(notice)}", _escaped(wording.what(notice))]
+    evidence = [f"{name}: {_literal(value)}" for name, value in facts(notice).items()]
+    last = [_escaped(wording.remedy(notice))]
+    last += [f"{name}: {_literal(command)}" for name, command in commands(notice).items()]
     if link := wording.link_to(notice):
-        lines.append(f"<{_escaped(link)}|more>")
-    return [line for line in lines if line]
+        last.append(f"<{_escaped(link)}|more>")
+    kept = _fitting(evidence, MAX_TEXT - sum(map(len, first + last)))
+    more = len(evidence) - len(kept)
+    cut = [f"and {more} more: see below"] if more else []
+    return "\n".join(line for line in [*first, *kept, *cut, *last] if line)
+
+
+def _fitting(lines: Sequence[str], room: int) -> list[str]:
+    """As many of the lines as fit, whole ones, so that no code span stays open."""
+    ends = accumulate(len(line) + 1 for line in lines)
+    return [line for line, end in zip(lines, ends, strict=True) if end <= room]
 
 
 def _headline(notice: Notice) -> str:
