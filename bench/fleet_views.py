@@ -13,6 +13,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from bench import fleet_hours, openb
 from gpuledger_collector.ledger import rules
 from gpuledger_collector.rollup import Rollup
 from gpuledger_collector.rollup_days import DayRollup
-from gpuledger_collector.store.client import StoreConfig, connect
+from gpuledger_collector.store.client import connect
 from gpuledger_collector.store.embedded import EmbeddedServer
 from gpuledger_collector.store.migrate import migrate
 
@@ -94,7 +95,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         EmbeddedServer(Path(folder)) as server,
-        connect(StoreConfig(server.url, "bench"), create_database=True) as client,
+        connect(replace(server.store, database="bench"), create_database=True) as client,
     ):
         migrate(client)
         fill(client, options.data, options.days)

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from gpuledger_collector.store.client import StoreConfig, connect
+from gpuledger_collector.store.client import connect
 from gpuledger_collector.store.migrate import migrate
 from tests.faults.compare import Differences
 from tests.faults.inflict import KINDS, ON_DISKS
@@ -56,7 +57,7 @@ def books(world: World, survived: Run) -> Iterator[Client]:  # noqa: ARG001  # a
 @pytest.fixture(scope="module")
 def copied(world: World, books: Client) -> Iterator[Client]:
     """A copy of the books, to spoil."""
-    store = StoreConfig(world.books.url, "spoiled")
+    store = dataclasses.replace(world.books, database="spoiled")
     with connect(store, create_database=True) as client:
         migrate(client)
         yield client

@@ -7,6 +7,7 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -141,7 +142,7 @@ def test_answer_when_swallowed_then_the_insert_is_committed_and_the_client_does_
     database: StoreConfig, client: Client, store_proxy: Proxy
 ) -> None:
     client.command("CREATE TABLE t (n UInt32) ENGINE = MergeTree ORDER BY n")
-    with connect(StoreConfig(f"http://{store_proxy.address}", database.database)) as through:
+    with connect(replace(database, url=f"http://{store_proxy.address}")) as through:
         # clickhouse-connect sends an insert once more by itself.
         store_proxy.weather.swallow = 2
         with pytest.raises(OperationalError):

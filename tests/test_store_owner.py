@@ -74,6 +74,19 @@ def test_books_when_anybody_asks_then_they_are_read(books: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "n\n0\n")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user: run as root")
+def test_directory_when_it_is_another_users_then_one_line_says_so(tmp_path: Path) -> None:
+    place = tmp_path / "books"
+    place.mkdir(0o700)
+    os.seteuid(12_345)
+    try:
+        with pytest.raises(StoreError, match=r": Permission denied; name the directory of") as no:
+            owner.store(place)
+    finally:
+        os.seteuid(0)
+    assert "\n" not in str(no.value)
+
+
 def test_password_when_it_is_wrong_or_none_then_nobody_is_the_owner(books: Path) -> None:
     for password in ("", "wrong"):
         with pytest.raises(StoreError, match="Authentication failed"):

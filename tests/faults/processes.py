@@ -12,7 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from gpuledger_collector.store.client import StoreError
+from gpuledger_collector.store import owner
+from gpuledger_collector.store.client import StoreConfig, StoreError
 from gpuledger_collector.store.embedded import EmbeddedServer
 
 RESTART_S = 0.5
@@ -146,6 +147,7 @@ class Store:
 
     def __init__(self, directory: Path) -> None:
         self._server = EmbeddedServer(directory)
+        self.password_file = directory / "password"
         self._starting: threading.Thread | None = None
         self.surprises: list[str] = []
         self.starts = 0
@@ -154,6 +156,13 @@ class Store:
     def url(self) -> str:
         """Where it answers; the same after every start."""
         return self._server.url
+
+    @property
+    def books(self) -> StoreConfig:
+        """The books in it, as their owner, whether or not it runs."""
+        return StoreConfig(
+            self.url, username=owner.USER, password=self.password_file.read_text().strip()
+        )
 
     def start(self) -> None:
         """Start, and wait until it answers."""

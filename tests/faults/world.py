@@ -85,6 +85,7 @@ class Collector:
     address: str
     line: Proxy
     store: StoreConfig
+    password_file: Path
     log: Path
 
     def __post_init__(self) -> None:
@@ -94,7 +95,8 @@ class Collector:
     def _command(self) -> list[str]:
         command = [str(Path(sys.executable).parent / "gpuledger"), "serve"]
         command += ["--clickhouse-url", f"http://{self.line.address}"]
-        command += ["--database", self.store.database]
+        command += ["--database", self.store.database, "--username", self.store.username]
+        command += ["--password-file", str(self.password_file)]
         return [*command, "--listen", self.address, "--metrics", ""]
 
 
@@ -114,7 +116,7 @@ class World:
     @property
     def books(self) -> StoreConfig:
         """Where the books are, by no proxy."""
-        return StoreConfig(self.store.url)
+        return self.store.books
 
     @property
     def disks(self) -> bool:
@@ -153,7 +155,10 @@ class World:
             line = self._proxy(urlsplit(self.store.url).netloc)
             name = f"collector {number}"
             log = self._directory / f"{name}.log"
-            self.collectors.append(Collector(name, _free_address(), line, self.books, log))
+            password = self.store.password_file
+            self.collectors.append(
+                Collector(name, _free_address(), line, self.books, password, log)
+            )
         hosts, gpus = self._shape
         for number in range(hosts):
             name = f"node-{number:02}"

@@ -41,9 +41,9 @@ def announce(directory: Path, url: str) -> None:
 
 def store(directory: Path) -> StoreConfig:
     """The books of this directory, as their owner. Raises StoreError unless ClickHouse runs."""
-    within = directory / _STORE
-    place = within if (within / _PASSWORD).exists() else directory
     try:
+        within = directory / _STORE
+        place = within if (within / _PASSWORD).exists() else directory
         url = (place / _URL).read_text("utf-8").strip()
         secret = (place / _PASSWORD).read_text("ascii").strip()
         running = _locked(place / LOCK)
