@@ -93,7 +93,13 @@ def _live(client: Client) -> None:
         unheld(now, gpu="GPU-granted"),
     )
     _serve(client, now)
-    gap = {"ts": SINCE, "gap_s": 1800, "cluster": "east", "host": "host-0", "rows": 7}
+    gap = {
+        "ts": SINCE - timedelta(minutes=30),
+        "gap_s": 3600,
+        "cluster": "east",
+        "host": "host-0",
+        "rows": 7,
+    }
     insert(client, "telemetry_gaps_raw", [gap | {"reason": "disk"}])
     seen = {"cluster": "east", "host": "host-0", "gpu_model": "NVIDIA H100 80GB HBM3"}
     insert(client, "gpus_raw", [seen | {"gpu": f"GPU-host-0-{n}", "share_milli": 1000,

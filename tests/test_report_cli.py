@@ -177,6 +177,19 @@ def test_page_when_its_libraries_are_missing_then_one_line_says_what_to_install(
         )
 
 
+def test_page_when_its_user_has_no_home_then_it_is_made_and_nothing_is_complained_of(
+    review_books: Books,
+) -> None:
+    home = {"HOME": "/proc/no-home", "XDG_CACHE_HOME": "", "XDG_CONFIG_HOME": "", "PATH": ""}
+    path = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    done = subprocess.run(
+        [sys.executable, "-c", GPULEDGER, "report", *PERIOD, *review_books.flags],
+        capture_output=True, text=True, check=True, env=home | path,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.stdout.rstrip().endswith("</html>")
+
+
 def test_libraries_of_the_page_when_another_format_is_asked_for_then_they_are_not_loaded(
     review_books: Books,
 ) -> None:

@@ -88,6 +88,9 @@ def test_waste_when_the_truth_is_known_then_it_is_told_by_cause_and_team_in_hour
     assert causes(before, "gpu_hours") == pytest.approx([0, 0, 0, 0])
     hostile = one(report, "books", level="team", period="this", team=HOSTILE)
     assert causes(hostile, "gpu_hours") == pytest.approx([0, 1, 0, 1])
+    assert causes(hostile, "usd") == pytest.approx([0, 2, 0, 2])
+    speech = one(report, "books", level="team", period="this", team="speech")
+    assert causes(speech, "gpu_hours") == pytest.approx([0, 0, 0.5, 0.5])
 
 
 def test_waste_when_no_price_is_known_then_its_money_is_null_and_its_hours_are_told_apart(
@@ -113,11 +116,12 @@ def test_requests_when_one_is_too_large_then_what_could_go_back_and_its_price(
     assert one(report, "requests", id="search-later")["verdict"] == "not_in_force"
 
 
-def test_coverage_when_a_host_lost_half_an_hour_then_its_gpus_are_unobserved_that_long(
+def test_coverage_when_a_host_lost_an_hour_half_in_the_period_then_that_half_is_unobserved(
     report: dict[str, Any],
 ) -> None:
-    unobserved = sum(r["unobserved_gpu_hours"] for r in rows(report, "coverage", period="this"))
-    assert unobserved == pytest.approx(2 * 0.5)
+    for period in ("this", "previous"):
+        parts = rows(report, "coverage", period=period)
+        assert sum(r["unobserved_gpu_hours"] for r in parts) == pytest.approx(2 * 0.5)
     gap = one(report, "gaps", host="host-0")
     assert (gap["reason"], gap["missing_hours"], gap["lost_rows"]) == ("disk", 0.5, 7)
     assert one(report, "hours", period="this") == {"period": "this", "observed_hours": HOURS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import import_module
@@ -60,6 +61,8 @@ def report(
 
 def _renderer(form: str) -> Callable[[Report], str]:
     """What makes the text; loaded only now, as a page needs more than the collector."""
+    # Where no cache can be kept, matplotlib says so every time; a report is made all the same.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         module = import_module(f"gpuledger_collector.report.as_{form}")
     except ModuleNotFoundError as error:

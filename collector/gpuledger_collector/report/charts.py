@@ -97,7 +97,7 @@ def _course(report: Report) -> Drawing | None:
     axes.xaxis.set_major_formatter(
         ConciseDateFormatter(locator, show_offset=False)  # type: ignore[no-untyped-call]
     )
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.7)
     figure.legend(loc="outside upper left", ncols=4, columnspacing=1.0, handlelength=1.6)
     step = report.period.step_hours
@@ -204,11 +204,11 @@ def _bars(count: int, *, legend: bool = False, of: float = 0.34) -> tuple[Figure
     height = of * count + 0.75 + (0.3 if legend else 0)
     figure = Figure((WIDTH, height), layout="constrained")
     axes = figure.subplots()
-    axes.invert_yaxis()
+    axes.set_ylim(count - 0.4, -0.6)
     axes.spines["left"].set_visible(False)
     axes.tick_params(left=False)
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
     axes.grid(axis="x", color="#e4e4e4", linewidth=0.7)
     axes.set_axisbelow(True)
     return figure, axes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gpuledger_collector.report.document import Figure, counted
 from gpuledger_collector.report.findings_of import findings_of
 from gpuledger_collector.report.model import Report, Row
-from gpuledger_collector.report.units import UNKNOWN, change, number, share
+from gpuledger_collector.report.units import change, number, share
 
 
 def key_figures(report: Report) -> tuple[Figure, ...]:
@@ -29,7 +29,7 @@ def key_figures(report: Report) -> tuple[Figure, ...]:
         Figure(
             "Could be given back",
             number(reclaimable, "GPUs"),
-            f"{number(usd, 'USD a week')}",
+            f"price: {number(usd, 'USD a week')}",
         ),
         Figure(
             "Findings open",
@@ -84,8 +84,10 @@ def versus(this: Row, previous: Row, column: str) -> str:
     """A figure against the previous period."""
     if not previous:
         return "no telemetry in the previous period"
-    told = change(this.get(column), previous.get(column))
-    return f"{told} ({number(previous.get(column))} before)"
+    before = previous.get(column)
+    if before == 0:
+        return "none in the previous period"
+    return f"{change(this.get(column), before)} ({number(before)} in the previous period)"
 
 
 def priced(this: Row, previous: Row) -> str:
@@ -137,11 +139,12 @@ def _funnel(this: Row) -> str:
 
 
 def _waste(this: Row, previous: Row) -> str:
-    usd = number(this["waste_usd"], "USD") if this["waste_usd"] is not None else UNKNOWN
-    versus_before = versus(this, previous, "waste_gpu_hours")
+    price, unpriced = number(this["waste_usd"], "USD"), this["unpriced_waste_gpu_hours"]
+    if unpriced and this["waste_usd"] is not None:
+        price += f", and {number(unpriced, 'GPU-hours')} without a price"
     return (
-        f"{number(this['waste_gpu_hours'], 'GPU-hours')} were wasted (price: {usd}),"
-        f" {versus_before}."
+        f"{number(this['waste_gpu_hours'], 'GPU-hours')} were wasted (price: {price}):"
+        f" {versus(this, previous, 'waste_gpu_hours')}."
     )
 
 
