@@ -45,6 +45,7 @@ def test_plan_when_it_fits_then_headroom_and_days_before_and_after(
     ask(client, "standing", 40)
     code, [told] = planned(database, "--gpus", "20", *H100)
     assert code == 0
+    assert [(item["name"], item["gpus"]) for item in told.pop("waste")] == [("standing", 40)]
     assert told == {
         "pool": "production",
         "gpu_model": GPU_MODELS[0],
@@ -59,8 +60,7 @@ def test_plan_when_it_fits_then_headroom_and_days_before_and_after(
         "earliest_after": pytest.approx(20, rel=1e-4),
         "latest_after": pytest.approx(20, rel=1e-4),
         "fits": True,
-        "covered_gpus": 0,
-        "waste": [],
+        "covered_gpus": 40,
     }
 
 
