@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from gpuledger_agent.spool import Spool, SpoolError, SpoolState
+from gpuledger_agent.spool import Spool
 from gpuledger_agent.spool_file import REFUSED_KEPT
+from gpuledger_agent.spool_state import SpoolError, SpoolState
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 
 ALL = 1_000_000

@@ -196,15 +196,15 @@ def test_file_when_its_batches_are_damaged_then_what_it_had_to_tell_is_saved(
     path = tmp_path / "spool.sqlite"
     spool = Spool(path)
     fill(spool, 300)
-    spool.lost(Gap(DAY - 60, DAY - 30, 7, GapReason.SPOOL_FULL))
+    spool.set_aside(1, "no")
     spool.close()
     _harm(path, "zeros in the middle")
     spool = Spool(path)
     assert len(waiting(spool)) < 300
     assert spool.earlier_until == DAY + 3000
     assert told(spool) == [
-        Gap(DAY - 60, DAY - 30, 7, GapReason.SPOOL_FULL),
         Gap(DAY + 3000, DAY + 3000, 0, GapReason.CORRUPT),
+        Gap(DAY, DAY + 10, 2, GapReason.REFUSED),
     ]
     spool.close()
 
@@ -223,10 +223,10 @@ def test_file_when_nothing_can_be_read_of_it_then_it_was_written_until_its_last_
 
 def test_gap_when_it_is_refused_then_it_is_not_told_for_ever(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool.sqlite")
-    spool.lost(Gap(DAY, DAY + 10, 0, GapReason.STOPPED))
+    fill(spool, 1)
+    spool.set_aside(1, "no")
     spool.tell_gaps()
-    [batch] = spool.after(0, 10)
-    spool.set_aside(batch.sequence, "telemetry_gaps row 0: too old")
+    spool.set_aside(2, "telemetry_gaps row 0: too old")
     assert told(spool) == []
     spool.close()
 

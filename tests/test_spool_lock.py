@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gpuledger_agent.spool import Spool, SpoolError
+from gpuledger_agent.spool import Spool
+from gpuledger_agent.spool_state import SpoolError
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 from tests.small_disk import small_disk
 

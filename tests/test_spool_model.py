@@ -10,7 +10,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuledger_agent.spool import Spool, SpoolState
+from gpuledger_agent.spool import Spool
+from gpuledger_agent.spool_state import SpoolState
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 
 MAX_BYTES = 600

@@ -19,7 +19,7 @@ from gpuledger_agent.devices.nvml import NvmlLayer
 from gpuledger_agent.options import Refused, load_file, settings
 from gpuledger_agent.sample import as_json, as_table, take_sample
 from gpuledger_agent.signals import ending
-from gpuledger_agent.spool import SpoolError
+from gpuledger_agent.spool_state import SpoolError
 from gpuledger_agent.text import one_line
 
 _MARKS = {Verdict.OK: "ok  ", Verdict.WARN: "warn", Verdict.FAIL: "FAIL"}

@@ -5,14 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 from gpuledger_agent.gaps import Gap, GapReason
+from gpuledger_agent.spool_entry import Entry
 
 VERSION = 1
 """Of the tables below; a file of another version is set aside."""
@@ -40,35 +39,12 @@ REFUSED_KEPT = 100
 REFUSED_BYTES = 16 << 20
 """Refused batches that are kept for a human to look at, and their size; older ones go."""
 
-U32 = 1 << 32
-"""What a damaged file says beyond this is no figure of ours."""
-
 LOOSE_PAGES = 2_048
 """Free pages (8 MiB) that the file may have before it gives them back."""
 
 
 class Unreadable(Exception):  # noqa: N818  # what the file is
     """The file is damaged or another version's: there is no going on with it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A batch: its windows lie between `first` and `last` (seconds since the epoch).
-
-    `crc` is the CRC-32 of its body: SQLite does not notice a damaged value.
-    """
-
-    sequence: int
-    first: int
-    last: int
-    rows: int
-    crc: int
-    body: bytes
-
-    @property
-    def sound(self) -> bool:
-        """Whether the body is as it was."""
-        return crc32(self.body) == self.crc
 
 
 class SpoolFile:
@@ -207,57 +183,6 @@ class SpoolFile:
                 return cursor.fetchall()
         except sqlite3.DatabaseError as error:
             raise _judged(error) from error
-
-
-def salvage(path: Path) -> Iterator[Entry]:
-    """The batches that can still be read out of a damaged file, from both ends; one at a time."""
-    found: set[int] = set()
-    with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as db:
-        for order in ("", " DESC"):
-            sql = (
-                f"SELECT sequence, first, last, rows, crc, body FROM batch ORDER BY sequence{order}"  # noqa: S608  # ours
-            )
-            with suppress(sqlite3.Error), closing(db.execute(sql)) as cursor:
-                for row in cursor:
-                    if row[0] in found:
-                        break
-                    found.add(row[0])
-                    if [type(value) for value in row] != [int, int, int, int, int, bytes]:
-                        continue
-                    entry = Entry(*row)
-                    if entry.sound:
-                        yield entry
-
-
-def heritage(path: Path) -> tuple[list[Gap], int]:
-    """What else can be read of a damaged file: gaps not told yet, and until when it was written.
-
-    Where it does not say that any more, it is when the file itself was written last.
-    """
-    gaps: list[Gap] = []
-    until = 0
-    with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as db:
-        with suppress(sqlite3.Error, ValueError):
-            for start, end, rows, reason in db.execute("SELECT start, end, rows, reason FROM gap"):
-                if all(type(figure) is int and 0 <= figure < U32 for figure in (start, end, rows)):
-                    gaps.append(Gap(start, max(start, end), rows, GapReason(reason)))
-        with suppress(sqlite3.Error, TypeError):
-            sql = "SELECT value FROM meta WHERE key = 'written_until'"
-            [until] = db.execute(sql).fetchone()
-    if type(until) is not int or not 0 < until < U32:
-        parts = (path, path.with_name(path.name + "-wal"))
-        until = int(max(part.stat().st_mtime for part in parts if part.exists()))
-    return gaps, until
-
-
-def set_aside(path: Path) -> Path:
-    """Move a damaged file out of the way, over one of before; return where. Raises OSError."""
-    aside = path.with_name(path.name + ".damaged")
-    # With its log, which may hold what was written last.
-    for rest in ("", "-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + rest).replace(aside.with_name(aside.name + rest))
-    return aside
 
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_SCHEMA}

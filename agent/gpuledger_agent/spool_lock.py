@@ -19,13 +19,14 @@ class SpoolLock:
     agent too.
     """
 
-    def __init__(self, spool: Path) -> None:
-        self._path = spool.with_name(spool.name + ".lock")
+    def __init__(self, spool: Path | None) -> None:
+        """Of this spool; one in memory needs none."""
+        self._path = spool and spool.with_name(spool.name + ".lock")
         self._held: dict[Path, int] = {}
 
     def take(self) -> None:
         """Take it, or keep it. Raises SpoolInUse, or OSError if there is nothing to lock."""
-        if self._path in self._held:
+        if self._path is None or self._path in self._held:
             return
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)

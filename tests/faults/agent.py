@@ -13,7 +13,7 @@ from gpuledger_agent import log
 from gpuledger_agent.config import AgentConfig
 from gpuledger_agent.daemon import Daemon
 from gpuledger_agent.encode import row_count
-from gpuledger_agent.spool import SpoolError
+from gpuledger_agent.spool_state import SpoolError
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 from tests.faults.course import GRID_S, Course
 from tests.faults.devices import CourseLayer, CourseProcesses, HeldClock, WallClock

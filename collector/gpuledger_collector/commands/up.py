@@ -12,7 +12,7 @@ from gpuledger_agent.config import AgentConfig, ConfigError, host_port
 from gpuledger_agent.daemon import Daemon
 from gpuledger_agent.devices.nvml import NvmlLayer
 from gpuledger_agent.options import DEFAULT_FILE, Refused, file_settings, settings_but
-from gpuledger_agent.spool import SpoolError
+from gpuledger_agent.spool_state import SpoolError
 from gpuledger_collector.commands.declare import loading
 from gpuledger_collector.config import rules_option
 from gpuledger_collector.demo.local import local_books, say_where, until_signal
