@@ -139,6 +139,12 @@ def test_buckets_when_bounds_are_the_same_in_microseconds_then_they_are_one() ->
     assert found == Histogram((1_000, 1_000_000), (3, 1, 0), 250)
 
 
+def test_buckets_when_none_is_for_all_then_the_count_tells_how_many_are_above() -> None:
+    found = from_buckets({1.0: 3}, 5, 0.0, 1_000_000)
+    assert found is not None
+    assert found.counts == (3, 2)
+
+
 def test_buckets_when_the_sum_is_nonsense_then_it_is_zero() -> None:
     for total_sum in (float("nan"), float("inf"), -1.0):
         found = from_buckets({1.0: 1}, 1, total_sum, 1_000_000)

@@ -15,9 +15,11 @@ import pytest
 from gpuledger_agent.attribution.attributor import Attribution
 from gpuledger_agent.attribution.base import Kind, Workload
 from gpuledger_agent.serving.discovery import Candidate, discover
+from gpuledger_agent.serving.errors import ScrapeError
 from gpuledger_agent.serving.families import Family
 from gpuledger_agent.serving.network import namespace, within
 from gpuledger_agent.serving.place import Place, PlaceError, place
+from gpuledger_agent.serving.server import Server
 from gpuledger_agent.serving.subjects import MAX_SUBJECTS, Subject, Subjects
 from tests.live_processes import running
 from tests.serving.exposed import FAMILIES
@@ -210,3 +212,14 @@ def test_namespace_when_it_is_the_hosts_and_not_the_agents_then_it_is_no_workloa
                 capture_output=True, text=True, check=True,
             )  # fmt: skip
             assert done.stdout.startswith(expected)
+
+
+def test_server_when_another_took_its_port_since_it_was_found_then_that_one_is_not_asked() -> None:
+    with listening(saying(b"")) as first:
+        [found] = candidates([subject(os.getpid(), str(first.port))])
+        first.end()
+        with listening(saying(b""), made=socket.create_server(("127.0.0.1", first.port))) as other:
+            with pytest.raises(ScrapeError) as caught:
+                Server(found, None, 0.0, 0.0).ask(FAMILIES, PROC)
+            assert caught.value.reason == "gone"
+            assert other.paths == []
