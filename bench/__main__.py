@@ -13,6 +13,7 @@ BENCHMARKS = (
     "bench.attribution_cost",
     "bench.collector_rows",
     "bench.reconnect",
+    "bench.scrape_cost",
     "bench.spool_cost",
     "bench.store_bytes",
     "bench.views",
