@@ -223,3 +223,16 @@ def test_server_when_another_took_its_port_since_it_was_found_then_that_one_is_n
                 Server(found, None, 0.0, 0.0).ask(FAMILIES, PROC)
             assert caught.value.reason == "gone"
             assert other.paths == []
+
+
+def test_server_when_it_fails_again_and_again_then_it_is_asked_ever_more_seldom() -> None:
+    with listening(saying(b"")) as server:
+        [found] = candidates([subject(os.getpid(), str(server.port))])
+    stranger = Server(found, None, 0.0, 0.0)
+    known = Server(found, None, 0.0, 0.0, family="vllm")
+    pauses: dict[str, list[float]] = {"": [], "vllm": []}
+    for one in (stranger, known):
+        for _ in range(7):
+            one.failed(ScrapeError("timeout", "is slow"), 100.0)
+            pauses[one.family].append(one.due - 100.0)
+    assert pauses == {"": [10, 20, 40, 80, 160, 300, 300], "vllm": [10, 20, 40, 60, 60, 60, 60]}
