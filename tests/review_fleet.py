@@ -10,8 +10,8 @@ In every hour of THIS period, at 2 USD for an hour of an H100 and no price for a
 | idle-yet | 1 | 0 | 0 | 0 | 0 | 1 | 0 | 0 | unknown |
 
 In the hours BEFORE it and in minutes after it, search alone, with one GPU held and always busy.
-A finding of each kind: a gap that stays; work without a request (search's, of BEFORE) that is gone for an hour, then back;
-HOSTILE's is acknowledged.
+A finding of each kind: a gap that stays; work without a request (search's, of BEFORE) that is
+gone for an hour, then back; HOSTILE's is acknowledged.
 """
 
 from __future__ import annotations
