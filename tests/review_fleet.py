@@ -9,9 +9,9 @@ In every hour of THIS period, at 2 USD for an hour of an H100 and no price for a
 | HOSTILE | 0 | 1 | 1 | 0 | 0 | 0 | 1 | 0 | 2 |
 | idle-yet | 1 | 0 | 0 | 0 | 0 | 1 | 0 | 0 | unknown |
 
-In the hours BEFORE it, search alone, with one GPU held and always busy. A finding of each kind:
-a gap that stays; work without a request (search's, of BEFORE) that is gone for an hour, then back;
-HOSTILE's is acknowledged.
+In the hours BEFORE it and in minutes after it, search alone, with one GPU held and always busy.
+A finding of each kind: a gap that stays; work without a request (search's, of BEFORE) that is
+gone for an hour, then back; HOSTILE's is acknowledged.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ def _live(client: Client) -> None:
             *(row for number in range(2) for row in work(now, number, **half)),
             *work(now, **small, **half),
             *work(now, **hostile, sm_busy_ms=0),
+            *work([END + timedelta(minutes=n) for n in range(3)], sm_busy_ms=MINUTE),
         ],
         unheld(now, gpu="GPU-granted"),
     )
