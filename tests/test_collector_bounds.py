@@ -21,18 +21,16 @@ from gpuledger_collector.store.client import StoreConfig
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 from gpuledger_proto.v1.telemetry_pb2_grpc import TelemetryStub
 from tests.collector_fixture import WireAgent, batch, metric, present_window, settings_for
-from tests.store_proxy import StoreProxy
+from tests.faults.proxy import Proxy, proxied
 from tests.waiting import wait_until
 
 MIB = 1 << 20
 
 
 @contextmanager
-def behind_a_proxy(
-    database: StoreConfig, mib: int = 1
-) -> Iterator[tuple[CollectorThread, StoreProxy]]:
+def behind_a_proxy(database: StoreConfig, mib: int = 1) -> Iterator[tuple[CollectorThread, Proxy]]:
     """A collector with so much memory for what is pending, and what its store is reached by."""
-    with StoreProxy(database.url) as proxy:
+    with proxied(database.url) as proxy:
         settings = settings_for(replace(database, url=proxy.url))
         with CollectorThread(replace(settings, pending_mib=mib)) as collector:
             yield collector, proxy
@@ -44,7 +42,7 @@ def test_store_when_away_then_agents_are_held_back_and_nothing_is_lost(
     agents, rows = 12, 2000
     start = present_window() - 10 * FIRST_CREDIT
     with behind_a_proxy(database) as (collector, proxy), ExitStack() as stack:
-        proxy.open.clear()
+        proxy.weather.hole = True
         sending = [
             stack.enter_context(WireAgent(collector.address, f"h{n}")) for n in range(agents)
         ]
@@ -56,7 +54,7 @@ def test_store_when_away_then_agents_are_held_back_and_nothing_is_lost(
         assert agents * FIRST_CREDIT * size > 3 * MIB
         assert metric(collector, "pending_bytes") < MIB + agents * size
         assert metric(collector, "batches_acked_total") == 0
-        proxy.open.set()
+        proxy.weather.hole = False
         for agent in sending:
             assert agent.acks(FIRST_CREDIT) == list(range(FIRST_CREDIT))
         wait_until(lambda: metric(collector, "pending_bytes") == 0)
@@ -80,14 +78,14 @@ def test_agent_when_live_then_its_window_is_written_before_the_backlog_of_anothe
         backlog.send(batch(1))
         live.send(batch(1))
         assert backlog.acks(1) == live.acks(1) == [1]
-        proxy.open.clear()
+        proxy.weather.hole = True
         before = metric(collector, "pending_bytes")
         assert before == 0
         for number in range(2, 2 + FIRST_CREDIT):
             backlog.send(batch(number))
         wait_until(lambda: metric(collector, "pending_bytes") > 512 * FIRST_CREDIT)
         live.send(batch(2))
-        proxy.open.set()
+        proxy.weather.hole = False
         assert live.acks(1) == [2]
         backlog.acks(FIRST_CREDIT)
     written = client.query(
@@ -106,18 +104,18 @@ def test_agent_when_it_uses_its_credit_then_it_is_given_more(database: StoreConf
         WireAgent(collector.address) as agent,
     ):
         assert agent.hear().welcome.max_in_flight == FIRST_CREDIT
-        proxy.open.clear()
+        proxy.weather.hole = True
         for number in range(FIRST_CREDIT):
             agent.send(batch(number))
         wait_until(lambda: metric(collector, "pending_bytes") > 512 * FIRST_CREDIT)
-        proxy.open.set()
+        proxy.weather.hole = False
         while agent.hear().welcome.max_in_flight != 2 * FIRST_CREDIT:
             pass
 
 
 def test_agents_when_they_vanish_then_their_memory_is_free(database: StoreConfig) -> None:
     with behind_a_proxy(database) as (collector, proxy):
-        proxy.open.clear()
+        proxy.weather.hole = True
         for host in range(5):
             with WireAgent(collector.address, f"h{host}") as agent:
                 agent.hear()
@@ -127,7 +125,7 @@ def test_agents_when_they_vanish_then_their_memory_is_free(database: StoreConfig
         wait_until(lambda: metric(collector, "agents") == 0)
         # What had been taken for a write is still being tried.
         assert metric(collector, "pending_bytes") < 2 * 512 * FIRST_CREDIT
-        proxy.open.set()
+        proxy.weather.hole = False
         wait_until(lambda: metric(collector, "pending_bytes") == 0)
 
 

@@ -21,7 +21,7 @@ from gpuledger_agent.spool import Spool
 from gpuledger_collector.serve import CollectorThread
 from gpuledger_collector.store.client import StoreConfig
 from tests.collector_fixture import WireAgent, batch, metric, present_window, settings_for
-from tests.store_proxy import StoreProxy
+from tests.faults.proxy import proxied
 from tests.uplink_fixture import free_port, uplink_to, waiting
 from tests.waiting import wait_until
 
@@ -132,11 +132,11 @@ def test_collectors_when_one_is_killed_then_the_other_gets_what_it_did_not_ack(
 def test_collector_when_its_store_hangs_then_it_ends_all_the_same(
     database: StoreConfig, client: Client, backlog: Spool, tmp_path: Path
 ) -> None:
-    with StoreProxy(database.url) as proxy:
+    with proxied(database.url) as proxy:
         hung = replace(database, url=proxy.url)
         with served(hung, tmp_path / "hung.log") as first, uplink_to(backlog, first.address):
             wait_until(lambda: len(waiting(backlog)) < WINDOWS)
-            proxy.open.clear()
+            proxy.weather.hole = True
             # Should all have been answered by now, this one is not.
             backlog.append([batch(rows=ROWS, start=LAST)], LAST)
             wait_until(lambda: first.pending_bytes > 0)
@@ -144,7 +144,7 @@ def test_collector_when_its_store_hangs_then_it_ends_all_the_same(
             assert first.said.count("event=drain_incomplete") == 1
         left = waiting(backlog)
         assert left, "the drain was not put to the test"
-        proxy.open.set()
+        proxy.weather.hole = False
     with (
         served(database, tmp_path / "next.log") as following,
         uplink_to(backlog, following.address),
@@ -156,17 +156,17 @@ def test_collector_when_its_store_hangs_then_it_ends_all_the_same(
 def test_collector_when_it_ends_then_it_still_answers_what_it_has_read(
     database: StoreConfig, client: Client
 ) -> None:
-    with StoreProxy(database.url) as proxy:
+    with proxied(database.url) as proxy:
         collector = CollectorThread(settings_for(replace(database, url=proxy.url)))
         collector.start()
         with WireAgent(collector.address) as agent:
             agent.hear()
-            proxy.open.clear()
+            proxy.weather.hole = True
             before = metric(collector, "pending_bytes")
             agent.send(batch(1, rows=ROWS))
             wait_until(lambda: metric(collector, "pending_bytes") > before + 512)
             collector._loop.call_soon_threadsafe(collector._collector.stop)
-            proxy.open.set()
+            proxy.weather.hole = False
             assert agent.acks(1) == [1]
             with pytest.raises(grpc.RpcError) as ended:
                 agent.hear()

@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Self
-from urllib.parse import urlsplit
 
 import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import OperationalError
 
 from gpuledger_collector.store.client import StoreConfig, connect
-from tests.faults.proxy import Network, Proxy
+from tests.faults.proxy import Network, Proxy, proxied
 from tests.waiting import wait_until
 
 
@@ -27,11 +26,10 @@ def network() -> Iterator[Network]:
 
 
 @pytest.fixture
-def store_proxy(network: Network, database: StoreConfig) -> Proxy:
+def store_proxy(database: StoreConfig) -> Iterator[Proxy]:
     """Between the tests and ClickHouse."""
-    proxy = Proxy(network, urlsplit(database.url).netloc)
-    proxy.start()
-    return proxy
+    with proxied(database.url) as proxy:
+        yield proxy
 
 
 class Echo(socketserver.ThreadingTCPServer):
@@ -142,7 +140,7 @@ def test_answer_when_swallowed_then_the_insert_is_committed_and_the_client_does_
     database: StoreConfig, client: Client, store_proxy: Proxy
 ) -> None:
     client.command("CREATE TABLE t (n UInt32) ENGINE = MergeTree ORDER BY n")
-    with connect(replace(database, url=f"http://{store_proxy.address}")) as through:
+    with connect(replace(database, url=store_proxy.url)) as through:
         # clickhouse-connect sends an insert once more by itself.
         store_proxy.weather.swallow = 2
         with pytest.raises(OperationalError):

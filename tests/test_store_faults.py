@@ -19,8 +19,8 @@ from gpuledger_collector.store.client import StoreConfig, connect
 from gpuledger_collector.store.embedded import EmbeddedServer
 from gpuledger_collector.store.migrate import migrate
 from tests.collector_fixture import WireAgent, batch, metric, present_window, settings_for
+from tests.faults.proxy import proxied
 from tests.small_disk import small_disk
-from tests.store_proxy import StoreProxy
 from tests.waiting import wait_until
 
 WINDOWS = 6
@@ -218,7 +218,7 @@ def test_store_when_killed_in_mid_insert_then_the_insert_is_made_again(
     def kill() -> None:
         os.kill(victim, signal.SIGKILL)
 
-    with StoreProxy(server.url) as proxy, outage(replace(store, url=proxy.url)) as running:
+    with proxied(server.url) as proxy, outage(replace(store, url=proxy.url)) as running:
         proxy.in_mid_insert = kill
         running.send(*range(2, WINDOWS + 1))
         running.felt()
@@ -233,10 +233,10 @@ def test_store_when_its_answers_are_lost_then_what_it_committed_is_booked_once(
     server: EmbeddedServer,
 ) -> None:
     store = migrated(server.store)
-    with StoreProxy(server.url) as proxy, outage(replace(store, url=proxy.url)) as running:
-        proxy.cut = 7
+    with proxied(server.url) as proxy, outage(replace(store, url=proxy.url)) as running:
+        proxy.weather.swallow = 7
         running.send(*range(2, WINDOWS + 1))
         running.acks(*range(2, WINDOWS + 1))
-        assert proxy.cut == 0
+        assert proxy.swallowed == 7
         with connect(store) as client:
             assert_booked_once(client)

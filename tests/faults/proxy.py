@@ -6,16 +6,21 @@ import asyncio
 import socket
 import struct
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 HOST = "127.0.0.1"
 CHUNK = 1 << 16
 CHUNK_THROTTLED = 1 << 10
 LOOK_S = 0.02
 """How often a connection in a black hole looks whether it is over."""
+
+_ROWS = b" FORMAT Native\n"
+"""So ends an INSERT whose rows follow; a roll-up's INSERT ... SELECT brings none."""
 
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER of a connection whose end is a reset, whatever is on its way."""
@@ -26,8 +31,9 @@ class Weather:
     """How a proxy treats what passes. Set by any thread, heeded at once.
 
     `delay_s` holds every piece back, `bytes_per_s` is the most that passes a second, `hole` lets
-    nothing through and says nothing, `mute` swallows all answers. The next `swallow` answers to an
-    INSERT are not passed on: the connection is reset when they begin, after the commit.
+    nothing through and says nothing, `mute` swallows all answers. The next `swallow` answers to
+    INSERTs that bring rows are not passed on: the connection is reset when they begin, after the
+    commit.
     """
 
     delay_s: float = 0.0
@@ -47,9 +53,9 @@ class _Link:
     tail: bytes = b""
 
     def asks(self, data: bytes) -> None:
-        """Look for an INSERT in what the client sends; it may lie across two pieces."""
-        self.inserts |= b"INSERT" in self.tail + data
-        self.tail = data[-8:]
+        """Look for an INSERT of rows in what the client sends; it may lie across two pieces."""
+        self.inserts |= _ROWS in self.tail + data
+        self.tail = data[-len(_ROWS) :]
 
     def abort(self) -> None:
         """End both sides with a reset."""
@@ -111,12 +117,19 @@ class Proxy:
     port: int = 0
     swallowed: int = 0
     """Answers to INSERTs that were not passed on."""
+    in_mid_insert: Callable[[], None] | None = None
+    """Called once, when half a piece of an INSERT has been passed on; then the connection ends."""
     _links: set[_Link] = field(default_factory=set)
 
     @property
     def address(self) -> str:
         """Where it listens."""
         return f"{HOST}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The same for HTTP."""
+        return f"http://{self.address}"
 
     def start(self) -> None:
         """Listen."""
@@ -175,6 +188,12 @@ class Proxy:
         while data := await source.read(self._piece()):
             await self._suffer(len(data))
             link.asks(data)
+            if link.inserts and self.in_mid_insert is not None:
+                self.in_mid_insert, act = None, self.in_mid_insert
+                link.server.write(data[: len(data) // 2])
+                await link.server.drain()
+                act()
+                return
             link.server.write(data)
             await link.server.drain()
 
@@ -208,3 +227,12 @@ class Proxy:
     async def _wait_out_hole(self) -> None:
         while self.weather.hole:  # noqa: ASYNC110  # set by other threads
             await asyncio.sleep(LOOK_S)
+
+
+@contextmanager
+def proxied(url: str) -> Iterator[Proxy]:
+    """A proxy before this ClickHouse, in a network of its own."""
+    with Network() as network:
+        proxy = Proxy(network, urlsplit(url).netloc)
+        proxy.start()
+        yield proxy

@@ -94,7 +94,7 @@ class Collector:
 
     def _command(self) -> list[str]:
         command = [str(Path(sys.executable).parent / "gpuledger"), "serve"]
-        command += ["--clickhouse-url", f"http://{self.line.address}"]
+        command += ["--clickhouse-url", self.line.url]
         command += ["--database", self.store.database, "--username", self.store.username]
         command += ["--password-file", str(self.password_file)]
         return [*command, "--listen", self.address, "--metrics", ""]
