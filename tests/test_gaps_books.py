@@ -62,6 +62,18 @@ def test_gaps_when_told_then_each_hour_has_its_part_as_unobserved(
     ]
 
 
+def test_gaps_when_they_overlap_then_rows_add_up_and_time_counts_once(
+    collector: CollectorThread, client: Client
+) -> None:
+    hour = int(time.time()) // 3600 * 3600 - 3600
+    send(collector.address, Gap(hour, hour + 600, 5, GapReason.SPOOL_FULL))
+    send(collector.address, Gap(hour, hour + 60, 7, GapReason.SPOOL_FULL))
+    send(collector.address, Gap(hour + 300, hour + 900, 0, GapReason.STOPPED))
+    assert one(client, "SELECT sum(rows) FROM telemetry_gaps") == 12
+    unobserved = one(client, "SELECT sum(unobserved_gpu_hours) FROM ledger_balance")
+    assert unobserved == pytest.approx(2.25 * 900 / 3600)
+
+
 def test_gpu_when_it_left_its_host_before_the_gap_then_it_is_not_missed(
     collector: CollectorThread, client: Client
 ) -> None:

@@ -1252,7 +1252,7 @@ AS WITH
             host,
             arrayJoin(arrayMap(n -> (toStartOfHour(gap.ts) + (3600 * n)), range(dateDiff('hour', toStartOfHour(gap.ts), gap.ts + gap.gap_s) + 1))) AS hour,
             min(gap.ts) AS since,
-            least(sum(greatest(toInt64(least(gap.ts + gap.gap_s, hour + 3600)) - toInt64(greatest(gap.ts, hour)), 0)), 3600) AS seconds
+            intervalLengthSum(toUnixTimestamp(greatest(gap.ts, hour)), toUnixTimestamp(least(gap.ts + gap.gap_s, hour + 3600))) AS seconds
         FROM telemetry_gaps AS gap
         WHERE gap.ts >= (
             SELECT hourly_from
@@ -3230,7 +3230,7 @@ CREATE VIEW telemetry_gaps
     `reason` String COMMENT 'spool_full, spool_age, disk, corrupt, refused or stopped'
 )
 DEFINER = default SQL SECURITY DEFINER
-COMMENT 'One row per host, time and reason for which windows are lost, as the agents tell.'
+COMMENT 'One row for each loss of windows that an agent told of; they may overlap.'
 AS SELECT
     ts,
     gap_s,
@@ -3252,7 +3252,7 @@ CREATE TABLE telemetry_gaps_raw
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(ts)
-ORDER BY (toStartOfHour(ts), host, ts, reason, cluster)
+ORDER BY (toStartOfHour(ts), host, ts, reason, cluster, gap_s, rows)
 TTL toStartOfDay(ts) + toIntervalHour(9673)
 SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, index_granularity = 8192
 COMMENT 'Telemetry that will never come, before deduplication. Read telemetry_gaps instead.';

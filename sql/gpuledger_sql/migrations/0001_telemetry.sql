@@ -151,7 +151,7 @@ CREATE TABLE IF NOT EXISTS telemetry_gaps_raw
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(ts)
-ORDER BY (toStartOfHour(ts), host, ts, reason, cluster)
+ORDER BY (toStartOfHour(ts), host, ts, reason, cluster, gap_s, rows)
 TTL toStartOfDay(ts) + INTERVAL 9673 HOUR
 SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
 COMMENT 'Telemetry that will never come, before deduplication. Read telemetry_gaps instead.';

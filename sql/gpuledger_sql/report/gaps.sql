@@ -6,9 +6,9 @@ SELECT
     reason,
     min(g.ts) AS first_missing,
     max(g.ts + g.gap_s) AS last_missing,
-    sum(
-        toInt64(least(g.ts + g.gap_s, {until:DateTime('UTC')}))
-        - toInt64(greatest(g.ts, {since:DateTime('UTC')}))
+    intervalLengthSum(
+        toUnixTimestamp(greatest(g.ts, {since:DateTime('UTC')})),
+        toUnixTimestamp(least(g.ts + g.gap_s, {until:DateTime('UTC')}))
     ) / 3600 AS missing_hours,
     sum(g.rows) AS lost_rows
 FROM telemetry_gaps AS g

@@ -12,7 +12,7 @@ WITH
     (
         SELECT
             cluster, host,
-            sum(g.gap_s) AS gap_s,
+            intervalLengthSum(toUnixTimestamp(g.ts), toUnixTimestamp(g.ts + g.gap_s)) AS gap_s,
             sum(g.rows) AS lost_rows,
             arrayStringConcat(arraySort(groupUniqArray(g.reason)), ', ') AS reasons
         FROM telemetry_gaps AS g

@@ -1,4 +1,7 @@
 -- Which telemetry will never come, and why?
+--
+-- Gaps of a host may overlap: what was lost in two ways, or in two parts. Rows add up, and time by
+-- intervalLengthSum.
 CREATE OR REPLACE VIEW telemetry_gaps
 (
     ts DateTime('UTC') COMMENT 'From when on windows are missing',
@@ -18,4 +21,4 @@ SELECT
     rows,
     toString(raw.reason) AS reason
 FROM telemetry_gaps_raw AS raw FINAL
-COMMENT 'One row per host, time and reason for which windows are lost, as the agents tell.'
+COMMENT 'One row for each loss of windows that an agent told of; they may overlap.'

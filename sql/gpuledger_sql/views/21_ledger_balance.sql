@@ -40,9 +40,10 @@ WITH
                 range(dateDiff('hour', toStartOfHour(gap.ts), gap.ts + gap.gap_s) + 1)
             )) AS hour,
             min(gap.ts) AS since,
-            least(sum(greatest(
-                toInt64(least(gap.ts + gap.gap_s, hour + 3600)) - toInt64(greatest(gap.ts, hour)), 0
-            )), 3600) AS seconds
+            intervalLengthSum(
+                toUnixTimestamp(greatest(gap.ts, hour)),
+                toUnixTimestamp(least(gap.ts + gap.gap_s, hour + 3600))
+            ) AS seconds
         FROM telemetry_gaps AS gap
         WHERE gap.ts >= (SELECT hourly_from FROM kept_from)
         GROUP BY cluster, host, hour
