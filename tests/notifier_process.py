@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from pathlib import Path
@@ -18,7 +19,9 @@ def main(url: str, database: str, file: str, lease_s: str) -> None:
     """Tell until the process is ended."""
     lease = Lease(float(lease_s), settle_s=0.2, need_s=1.0)
     notifier = Notifier(config.load(Path(file)), Wording({}), Metrics(), lease, backoff_s=0.0)
-    with connect(StoreConfig(url, database)) as client:
+    password = Path(os.environ["GPULEDGER_PASSWORD_FILE"]).read_text("ascii").strip()
+    store = StoreConfig(url, database, os.environ["GPULEDGER_USERNAME"], password)
+    with connect(store) as client:
         notifier.run(client, threading.Event(), pause_s=0.05)
 
 

@@ -11,8 +11,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from clickhouse_connect.driver.client import Client
@@ -23,10 +23,13 @@ from gpuledger_collector.ledger.notify.lease import Lease
 from gpuledger_collector.ledger.notify.outbox import Outbox
 from gpuledger_collector.ledger.notify.planning import plan
 from gpuledger_collector.store.client import StoreConfig, connect
+from tests.faults.proxy import proxied
 from tests.notifier_fixture import Telling, new_lease
 from tests.notify_receivers import Heard, HttpReceiver
-from tests.store_proxy import StoreProxy
 from tests.waiting import wait_until
+
+NOBODY = "127.0.0.1:1"
+"""Where no ClickHouse answers."""
 
 
 @pytest.fixture
@@ -199,22 +202,20 @@ def test_notifier_when_clickhouse_goes_away_after_sending_then_it_is_recorded_wh
     books: Telling, database: StoreConfig, receiver: HttpReceiver
 ) -> None:
     books.find("a")
-    with StoreProxy(database.url) as proxy:
-        here = proxy._upstream
+    with proxied(database.url) as proxy:
+        here = proxy.upstream
 
         def go_away(_: Heard) -> None:
-            proxy.in_mid_insert = lambda: setattr(
-                proxy, "_upstream", urlsplit("http://127.0.0.1:1")
-            )
+            proxy.in_mid_insert = lambda: setattr(proxy, "upstream", NOBODY)
 
-        with connect(StoreConfig(proxy.url, database.database)) as far:
+        with connect(replace(database, url=proxy.url)) as far:
             there = books.again(client=far)
             receiver.before = go_away
             with pytest.raises((ClickHouseError, OSError)):
                 there.run()
         assert books.rows("state") == [("waiting",)]
-        proxy._upstream = here
-        with connect(StoreConfig(proxy.url, database.database)) as far:
+        proxy.upstream = here
+        with connect(replace(database, url=proxy.url)) as far:
             there.client = far
             there.run()
     assert len(receiver.heard) == 1

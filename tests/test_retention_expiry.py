@@ -199,6 +199,7 @@ def test_collector_when_clickhouse_is_away_then_the_last_retention_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(window_age, "FOLLOW_S", 0.02)
+    monkeypatch.setenv("GPULEDGER_PASSWORD_FILE", str(tmp_path / "password"))
     server = EmbeddedServer(tmp_path)
     server.start()
     store = replace(server.store, database="books")
