@@ -11,5 +11,6 @@ pytest_plugins = [
     "tests.runtimes.dockerd",
     "tests.runtimes.podman",
     "tests.runtimes.scripted_cri",
+    "tests.tls_fixture",
     "tests.uplink_fixture",
 ]

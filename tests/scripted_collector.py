@@ -18,6 +18,7 @@ from gpuledger_proto.v1.telemetry_pb2_grpc import (
 )
 
 PATIENCE_S = 30.0
+SAN = "x509_subject_alternative_name"
 
 
 class Session:
@@ -28,6 +29,9 @@ class Session:
         self.answers: queue.SimpleQueue[wire.CollectorMessage | None] = queue.SimpleQueue()
         self.failure: tuple[grpc.StatusCode, str] | None = None
         self.gone = threading.Event()
+        self.metadata = dict(context.invocation_metadata())
+        self.peer = [name.decode() for name in context.auth_context().get(SAN, [])]
+        """Names in the certificate that the agent showed."""
         context.add_callback(self._over)
 
     def _over(self) -> None:
@@ -79,14 +83,21 @@ class Session:
 class ScriptedCollector(TelemetryServicer):
     """Listens on loopback while entered; `session` waits for the next stream."""
 
-    def __init__(self, address: str = "127.0.0.1:0") -> None:
+    def __init__(
+        self, address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None
+    ) -> None:
         self._sessions: queue.SimpleQueue[Session] = queue.SimpleQueue()
         self._all: list[Session] = []
         self._server = grpc.server(
             ThreadPoolExecutor(max_workers=8), options=[("grpc.so_reuseport", 0)]
         )
         add_TelemetryServicer_to_server(self, self._server)
-        self.address = f"127.0.0.1:{self._server.add_insecure_port(address)}"
+        port = (
+            self._server.add_secure_port(address, credentials)
+            if credentials
+            else self._server.add_insecure_port(address)
+        )
+        self.address = f"127.0.0.1:{port}"
 
     def session(self) -> Session:
         """The next stream. Raises queue.Empty if none comes."""

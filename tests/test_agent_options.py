@@ -10,8 +10,10 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuledger_agent.config import AgentConfig, ConfigError, host_port
-from gpuledger_agent.options import Refused, load_file, settings
+from gpuledger_agent.config import DEFAULT_COLLECTOR, AgentConfig, ConfigError, host_port
+from gpuledger_agent.dial import Trust
+from gpuledger_agent.options import COLLECTORS, Refused, load_file, settings, settings_but
+from gpuledger_agent.pem import PemFiles
 
 
 @click.group()
@@ -37,7 +39,8 @@ def invoke(*arguments: str, env: dict[str, str] | None = None) -> tuple[int, str
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "agent.toml"
     path.write_text(
-        'collector = ["a:1", "b:2"]\npool = "from-file"\nwindow = 20\n[labels]\nrack = "r7"\n'
+        'insecure = true\ncollector = ["a:1", "b:2"]\npool = "from-file"\nwindow = 20\n'
+        '[labels]\nrack = "r7"\n'
     )
     return path
 
@@ -67,6 +70,11 @@ def test_settings_when_given_thrice_then_flag_beats_environment_beats_file(file:
         (["--tick", "3"], "whole number of ticks"),
         (["--collector", "nowhere"], "write HOST:PORT"),
         (["--collector", "h:99999"], "write HOST:PORT"),
+        (["--collector", "books.internal:7670"], "plaintext to books.internal:7670 would show"),
+        (["--collector", "localhost:1", "--collector", "192.0.2.1:7670"], "to 192.0.2.1:7670"),
+        (["--tls-cert", "c", "--tls-key", "k"], "TLS needs --tls-ca"),
+        (["--tls-ca", "ca", "--tls-key", "k"], "needs both --tls-cert and --tls-key"),
+        (["--tls-server-name", "n"], "--tls-server-name without TLS: give --tls-ca, too"),
         (["--metrics", ":1"], "write HOST:PORT"),
         (["--label", "rack"], "write NAME=VALUE"),
         (["--team", "a\nb"], "characters that do not print"),
@@ -158,3 +166,33 @@ def test_families_when_a_file_is_given_then_they_come_first(tmp_path: Path) -> N
     assert code == 2
     assert output.count("\n") == 1
     assert "family 1 (ours): reads nothing; add at least one of requests, " in output
+
+
+@pytest.mark.parametrize("address", ["127.8.8.8:1", "[::1]:1", "localhost:1"])
+def test_plaintext_when_it_stays_on_this_host_then_it_needs_no_flag(address: str) -> None:
+    assert invoke("run", "--collector", address)[0] == 0
+
+
+@pytest.mark.parametrize("more", [("--insecure",), ("--tls-ca", "ca.pem")])
+def test_collector_when_beyond_this_host_then_it_needs_tls_or_a_flag(more: tuple[str, ...]) -> None:
+    assert invoke("run", "--collector", "books.internal:7670")[0] == 2
+    assert invoke("run", "--collector", "books.internal:7670", *more)[0] == 0
+
+
+def test_tls_when_set_in_a_file_then_it_is_what_collectors_are_spoken_with(tmp_path: Path) -> None:
+    file = tmp_path / "agent.toml"
+    file.write_text('tls_ca = "a"\ntls_cert = "c"\ntls_key = "k"\ntls_server_name = "n"\n')
+    with click.Context(agent) as context:
+        load_file(context, click.Option(["--config"]), file)
+        made: list[AgentConfig] = []
+        taken = click.command(settings(lambda config, log_level: made.append(config)))  # noqa: ARG005
+        taken.main([], standalone_mode=False, default_map=context.default_map["run"])  # type: ignore[index]
+    assert made[0].trust == Trust(PemFiles(Path("c"), Path("k"), Path("a")), "n")
+
+
+def test_command_with_a_collector_of_its_own_when_tls_is_set_then_it_does_not_count() -> None:
+    made: list[AgentConfig] = []
+    own = settings_but(*COLLECTORS)(lambda config, log_level: made.append(config))  # noqa: ARG005
+    env = {"GPULEDGER_AGENT_TLS_CA": "a", "GPULEDGER_AGENT_COLLECTOR": "books.internal:7670"}
+    assert CliRunner().invoke(click.command(own), [], env=env).exit_code == 0
+    assert (made[0].trust, made[0].collectors) == (Trust(), (DEFAULT_COLLECTOR,))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gpuledger_agent import stream
+from gpuledger_agent.dial import Dialer
 from gpuledger_agent.spool import Spool
 from gpuledger_agent.stream import Uplink
 from gpuledger_proto.v1 import telemetry_pb2 as wire
@@ -45,9 +46,10 @@ def uplink_to(
     spool: Spool,
     *addresses: str,
     hello: Callable[[], wire.Hello] = lambda: wire.Hello(host="h1"),
+    dialer: Dialer | None = None,
 ) -> Iterator[Uplink]:
     """An uplink that runs while this is entered, and ends when it is told to."""
-    uplink = Uplink(addresses, spool, hello)
+    uplink = Uplink(addresses, spool, hello, dialer)
     thread = threading.Thread(target=uplink.run)
     thread.start()
     try:
@@ -62,7 +64,7 @@ def uplink_to(
 def start(spool: Spool, eager: None) -> Iterator[Start]:  # noqa: ARG001  # for its effect
     """Starts an uplink to these addresses; it is ended with the test."""
     with ExitStack() as running:
-        yield lambda *addresses: running.enter_context(uplink_to(spool, *addresses))
+        yield lambda *addresses, **more: running.enter_context(uplink_to(spool, *addresses, **more))
 
 
 def fill(spool: Spool, count: int) -> None:

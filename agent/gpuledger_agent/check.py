@@ -6,9 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
+from gpuledger_agent.check_collectors import collectors
 from gpuledger_agent.check_owners import granted, owner, sources
 from gpuledger_agent.check_result import Check, Verdict
 from gpuledger_agent.check_servers import servers
@@ -18,11 +16,7 @@ from gpuledger_agent.daemon import make_attributor, make_processes
 from gpuledger_agent.devices.base import DeviceError, DeviceLayer, GpuInfo, Reading, SmSource
 from gpuledger_agent.driver import REMEDIES
 from gpuledger_agent.processes import ProcessFacts
-from gpuledger_agent.stream import reason
 from gpuledger_agent.user_names import UserNames
-
-REACH_S = 5.0
-"""How long a collector may take to answer."""
 
 
 def checks(config: AgentConfig, layer: DeviceLayer) -> Iterator[Check]:
@@ -56,8 +50,7 @@ def checks(config: AgentConfig, layer: DeviceLayer) -> Iterator[Check]:
     attributor.stop()
     layer.close()
     yield _spool(config)
-    for address in config.collectors:
-        yield _collector(address)
+    yield from collectors(config)
 
 
 def _gpu(layer: DeviceLayer, index: int, pids: set[int], gpus: list[GpuInfo]) -> Iterator[Check]:
@@ -141,18 +134,3 @@ def _spool(config: AgentConfig) -> Check:
             "lower --spool-max-mib, or give it a larger disk",
         )
     return Check(Verdict.OK, "spool", f"{config.spool}, {free_mib} MiB free")
-
-
-def _collector(address: str) -> Check:
-    subject = f"collector {address}"
-    with grpc.insecure_channel(address) as channel:
-        try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(), timeout=REACH_S
-            )
-        except grpc.RpcError as error:
-            remedy = "start it (gpuledger serve), or name another (--collector)"
-            return Check(Verdict.FAIL, subject, reason(error), remedy)
-    if answer.status != health_pb2.HealthCheckResponse.SERVING:
-        return Check(Verdict.FAIL, subject, "reachable, but not serving", "see the collector's log")
-    return Check(Verdict.OK, subject, "reachable and serving")

@@ -16,6 +16,7 @@ from gpuledger_agent.check_result import Verdict
 from gpuledger_agent.config import AgentConfig
 from gpuledger_agent.daemon import Daemon
 from gpuledger_agent.devices.nvml import NvmlLayer
+from gpuledger_agent.followed import FileRefused
 from gpuledger_agent.options import Refused, load_file, settings
 from gpuledger_agent.sample import as_json, as_table, take_sample
 from gpuledger_agent.signals import ending
@@ -58,7 +59,7 @@ def run(config: AgentConfig, log_level: str) -> None:
         signal.signal(number, end)
     try:
         Daemon(config, NvmlLayer()).run(stop)
-    except SpoolError as error:
+    except (FileRefused, SpoolError) as error:
         raise Refused(str(error)) from error
 
 

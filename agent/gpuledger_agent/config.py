@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from gpuledger_agent.attribution.attributor import ORDER
 from gpuledger_agent.attribution.labels import LabelError, clean
 from gpuledger_agent.attribution.rules import Rules
 from gpuledger_agent.attribution.sources import SOCKETS
+from gpuledger_agent.dial import Trust
 from gpuledger_agent.records import Owner
 from gpuledger_agent.serving import families
 from gpuledger_agent.serving.families import Family
@@ -35,10 +37,13 @@ class AgentConfig:
     that the GPUs of this host belong to. `owner` is given to processes that no source names.
     `sources` count in this order; `sockets` says where those are that are not in their usual
     place. `scrape` is whether inference servers are asked for their metrics, `families` the kinds
-    of them that are known. `spool` None keeps the spool in memory.
+    of them that are known. `spool` None keeps the spool in memory. `trust` says how collectors are
+    spoken with; `insecure` allows plaintext beyond this host.
     """
 
     collectors: tuple[str, ...] = (DEFAULT_COLLECTOR,)
+    trust: Trust = field(default_factory=Trust)
+    insecure: bool = False
     host: str = field(default_factory=socket.gethostname)
     cluster: str = ""
     pool: str = ""
@@ -68,6 +73,9 @@ class AgentConfig:
         for address in (*self.collectors, self.metrics_listen, self.health_listen):
             if address:
                 host_port(address)
+        _check_trust(self.trust)
+        if self.trust.tls is None and not self.insecure:
+            _check_loopback(self.collectors)
         _check_sources(self.sources, self.sockets)
         for name in ("host", "cluster", "pool"):
             _check_label(name, getattr(self, name))
@@ -85,6 +93,25 @@ def _check_times(window_s: int, tick_s: float) -> None:
             f"tick {tick_s} s: take at least {MIN_TICK_S} s, and a whole number of ticks per"
             f" window of {window_s} s"
         )
+
+
+def _check_trust(trust: Trust) -> None:
+    tls = trust.tls
+    if tls and not tls.ca:
+        raise ConfigError("TLS needs --tls-ca: the CA that signed the collector's certificate")
+    if tls and (tls.certificate is None) != (tls.key is None):
+        raise ConfigError("our certificate needs both --tls-cert and --tls-key")
+    if trust.server_name and not tls:
+        raise ConfigError("--tls-server-name without TLS: give --tls-ca, too")
+
+
+def _check_loopback(collectors: Iterable[str]) -> None:
+    for address in collectors:
+        if not is_loopback(host_port(address)[0]):
+            raise ConfigError(
+                f"plaintext to {address} would show everyone's usage to the network: give"
+                " --tls-ca, or --insecure if the network is trusted"
+            )
 
 
 def _check_sources(sources: Sequence[str], sockets: Iterable[str]) -> None:
@@ -112,3 +139,11 @@ def host_port(address: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or int(port) > 65535:
         raise ConfigError(f"{address!r} is no address: write HOST:PORT")
     return host.strip("[]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to this host, a name or an IP address, stays on this one."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -16,6 +16,7 @@ from gpuledger_agent.attribution.sources import catalogues
 from gpuledger_agent.clock import STALL_S, Clock, SteadyClock
 from gpuledger_agent.config import AgentConfig, host_port
 from gpuledger_agent.devices.base import Device, DeviceLayer, GpuInfo
+from gpuledger_agent.dial import Dialer
 from gpuledger_agent.driver import Driver
 from gpuledger_agent.file_limit import raise_file_limit
 from gpuledger_agent.health import HealthServer
@@ -58,8 +59,8 @@ def make_processes(config: AgentConfig, attributor: Attributor) -> HostProcesses
 class Daemon:
     """One agent: devices -> windows -> attribution -> spool -> stream.
 
-    Raises SpoolError if its spool cannot be opened. Whatever else fails is logged, counted
-    and tried again. A simulation brings `clock` and `processes` of its own.
+    Raises SpoolError or FileRefused for files it cannot begin with. Whatever else fails is logged,
+    counted and tried again. A simulation brings `clock` and `processes` of its own.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Daemon:
         self._waiting: list[GpuUse] = []
         self.driver = Driver(layer, self._make_worker, self._closed.put, self._clock, config.tick_s)
         self.scraper = Scraper(config.families, self._clock, config.window_s)
-        self.uplink = Uplink(config.collectors, self.spool, self._hello)
+        self.uplink = Uplink(config.collectors, self.spool, self._hello, Dialer(config.trust))
         self.ticks = WatchCounters()
         """Sum over all windows written so far."""
         self._health_server: HealthServer | None = None

@@ -16,6 +16,8 @@ from gpuledger_agent.attribution.attributor import ORDER
 from gpuledger_agent.attribution.rules_file import RulesError
 from gpuledger_agent.attribution.sources import SOCKETS
 from gpuledger_agent.config import DEFAULT_COLLECTOR, DEFAULT_SPOOL, AgentConfig, ConfigError
+from gpuledger_agent.dial import Trust
+from gpuledger_agent.pem import PemFiles
 from gpuledger_agent.records import Owner
 from gpuledger_agent.serving import families
 from gpuledger_agent.serving.families import FamiliesError
@@ -25,7 +27,12 @@ DEFAULT_FILE = Path("/etc/gpuledger/agent.toml")
 FILE_LIMIT = 1 << 20
 """Bytes of a settings file; ours have twenty lines."""
 
+COLLECTORS = ("collector", "tls-ca", "tls-cert", "tls-key", "tls-server-name", "insecure")
+"""Flags about collectors, which a command that brings its own has no use for."""
+
 COMMANDS = ("run", "check", "sample")
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
 
 _SETTINGS: dict[str, dict[str, Any]] = {
     "collector": {
@@ -33,6 +40,29 @@ _SETTINGS: dict[str, dict[str, Any]] = {
         "multiple": True,
         "metavar": "HOST:PORT",
         "help": "Where windows go; repeat for others to fall back on.",
+    },
+    "tls-ca": {
+        "type": _FILE,
+        "default": None,
+        "metavar": "FILE",
+        "help": "Speak TLS, with collectors whose certificate is of this CA (PEM).",
+    },
+    "tls-cert": {
+        "type": _FILE,
+        "default": None,
+        "metavar": "FILE",
+        "help": "Our certificate (PEM), for collectors that want one.",
+    },
+    "tls-key": {"type": _FILE, "default": None, "metavar": "FILE", "help": "Its key (PEM)."},
+    "tls-server-name": {
+        "default": "",
+        "metavar": "NAME",
+        "help": "Name in collectors' certificates, if it is not that in --collector.",
+    },
+    "insecure": {
+        "is_flag": True,
+        "default": False,
+        "help": "Allow plaintext to collectors beyond this host.",
     },
     "host": {
         "default": socket.gethostname,
@@ -59,7 +89,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
         "help": f"Socket of {', '.join(SOCKETS)}, where it is not in its usual place.",
     },
     "rules": {
-        "type": click.Path(dir_okay=False, path_type=Path),
+        "type": _FILE,
         "metavar": "FILE",
         "help": "Rules that come before the built-in ones (docs/attribution.md).",
     },
@@ -69,14 +99,14 @@ _SETTINGS: dict[str, dict[str, Any]] = {
         "help": "Read the metrics of inference servers (docs/traffic-scraping.md).",
     },
     "families": {
-        "type": click.Path(dir_okay=False, path_type=Path),
+        "type": _FILE,
         "metavar": "FILE",
         "help": "Kinds of inference server that come before the built-in ones.",
     },
     "window": {"default": 10, "metavar": "SECONDS", "help": "Length of a window."},
     "tick": {"default": 1.0, "metavar": "SECONDS", "help": "How often GPUs are read."},
     "spool": {
-        "type": click.Path(dir_okay=False, path_type=Path),
+        "type": _FILE,
         "default": DEFAULT_SPOOL,
         "help": "File that keeps windows until they are acknowledged.",
     },
@@ -184,7 +214,7 @@ def _plain(name: str, value: Any) -> bool:
             return all(isinstance(v, str) for v in values)
         case "window" | "tick" | "spool_max_mib":
             return isinstance(value, int | float) and not isinstance(value, bool)
-        case "scrape":
+        case "scrape" | "insecure":
             return isinstance(value, bool)
         case _:
             return isinstance(value, str)
@@ -208,6 +238,8 @@ def _config(values: dict[str, Any]) -> AgentConfig:
     try:
         return AgentConfig(
             collectors=tuple(values["collector"]),
+            trust=_trust(values),
+            insecure=values["insecure"],
             host=values["host"],
             cluster=values["cluster"],
             pool=values["pool"],
@@ -227,6 +259,11 @@ def _config(values: dict[str, Any]) -> AgentConfig:
         )
     except (ConfigError, FamiliesError, RulesError) as error:
         raise Refused(str(error)) from error
+
+
+def _trust(values: dict[str, Any]) -> Trust:
+    files = PemFiles(values["tls_cert"], values["tls_key"], values["tls_ca"])
+    return Trust(files if files != PemFiles() else None, values["tls_server_name"])
 
 
 def _pairs(flag: str, pairs: tuple[str, ...]) -> dict[str, str]:

@@ -8,10 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import grpc
 
+from gpuledger_agent.dial import Dialer, Trust, reason
 from gpuledger_agent.encode import row_count
 from gpuledger_agent.spool import Spool
 from gpuledger_proto.v1 import telemetry_pb2 as wire
@@ -28,13 +28,6 @@ may reach a better one. (A dead network is noticed sooner, by keepalive.)"""
 
 CHECK_S = 5.0
 """How often a waiting stream looks at the silence."""
-
-_OPTIONS = (
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.max_receive_message_length", 1 << 20),
-    ("grpc.enable_retries", 0),
-)
 
 
 @dataclass(slots=True)
@@ -58,11 +51,16 @@ class Uplink:
     """
 
     def __init__(
-        self, addresses: Sequence[str], spool: Spool, hello: Callable[[], wire.Hello]
+        self,
+        addresses: Sequence[str],
+        spool: Spool,
+        hello: Callable[[], wire.Hello],
+        dialer: Dialer | None = None,
     ) -> None:
         self._addresses = tuple(addresses)
         self._spool = spool
         self._hello = hello
+        self._dialer = dialer or Dialer(Trust())
         self._stop = threading.Event()
         self._session: _Session | None = None
         self._lost_at: float | None = None
@@ -93,11 +91,13 @@ class Uplink:
 
     def _stream(self, address: str) -> bool:
         """One stream from Hello to its end; whether the collector welcomed us."""
-        session = self._session = _Session(self._spool, self._hello, self.counters)
+        session = self._session = _Session(
+            self._spool, self._hello, self.counters, self._dialer.outdated
+        )
         if self._stop.is_set():
             return False
         try:
-            with grpc.insecure_channel(address, options=_OPTIONS) as channel:
+            with self._dialer.channel(address) as channel:
                 call = TelemetryStub(channel).Stream(session.outgoing())
                 session.begin(call.cancel)
                 for message in call:
@@ -110,7 +110,7 @@ class Uplink:
         finally:
             self.counters.connected = False
             session.end()
-        if not self._stop.is_set():
+        if not self._stop.is_set() and not session.left:
             self._lost(address, why)
         return session.welcomed
 
@@ -142,14 +142,20 @@ class _Session:
     """
 
     def __init__(
-        self, spool: Spool, hello: Callable[[], wire.Hello], counters: StreamCounters
+        self,
+        spool: Spool,
+        hello: Callable[[], wire.Hello],
+        counters: StreamCounters,
+        outdated: Callable[[], bool],
     ) -> None:
         self._spool = spool
         self._hello = hello
         self._counters = counters
+        self._outdated = outdated
         self._wake = spool.appended
         self._cancel: Callable[[], object] = lambda: None
         self._ended = False
+        self._leaving = False
         self._introduce = True
         self._opened = spool.opened
         self._unanswered: dict[int, int] = {}
@@ -158,6 +164,8 @@ class _Session:
         self._max_in_flight = 0
         self._heard_at = time.monotonic()
         self.welcomed = False
+        self.left = False
+        """Whether the agent ended the stream when nothing was unanswered, for another channel."""
         self.gave_up = ""
         """Why the agent itself cut the stream short; "" if it did not."""
 
@@ -180,6 +188,7 @@ class _Session:
     def outgoing(self) -> Iterator[wire.AgentMessage]:
         """What the agent says; gRPC takes it from here at the pace of the network."""
         while True:
+            self._leaving = self._leaving or self._outdated()
             with self._wake:
                 ready = self._wake.wait_for(self._something_to_do, CHECK_S)
                 if self._ended:
@@ -187,6 +196,10 @@ class _Session:
                 if self._spool.opened != self._opened:
                     # What is in the file again may lie before what was sent.
                     self._give_up("the spool was opened afresh, the stream starts over")
+                    return
+                if self._may_leave():
+                    self.left = True
+                    self._cancel()
                     return
                 introduce, self._introduce = self._introduce, False
             if introduce:
@@ -261,11 +274,15 @@ class _Session:
 
     def _may_send(self) -> bool:
         waits = self._sent_until < self._spool.newest or self._backlog_sent < self._backlog_end
-        return waits and len(self._unanswered) < self._max_in_flight
+        room = not self._leaving and len(self._unanswered) < self._max_in_flight
+        return waits and room
+
+    def _may_leave(self) -> bool:
+        return self._leaving and not self._unanswered
 
     def _something_to_do(self) -> bool:
-        reopened = self._spool.opened != self._opened
-        return self._ended or reopened or self._introduce or self._may_send()
+        over = self._ended or self._may_leave() or self._spool.opened != self._opened
+        return over or self._introduce or self._may_send()
 
     def _check_silence(self) -> None:
         owes = bool(self._unanswered) or not self.welcomed
@@ -276,13 +293,3 @@ class _Session:
         # First: the cancelled call is looked at in another thread.
         self.gave_up = why
         self._cancel()
-
-
-def reason(error: grpc.RpcError) -> str:
-    """Why a call failed, in one line."""
-    # What grpc raises on the client is a Call too, which its stubs cannot express.
-    call: Any = error
-    try:
-        return f"{call.code().name}: {call.details()}"
-    except AttributeError:
-        return str(error)

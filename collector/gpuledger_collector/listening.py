@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import ssl
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import grpc
 
-from gpuledger_agent.config import host_port
+from gpuledger_agent.config import host_port, is_loopback
 
 
 class ServeError(Exception):
@@ -44,11 +43,7 @@ def listen(server: grpc.aio.Server, address: str, tls: Tls | None, *, insecure: 
 
 def _check_loopback(address: str) -> None:
     host, _ = host_port(address)
-    try:
-        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = False
-    if not local:
+    if not is_loopback(host):
         raise ServeError(
             f"plaintext on {host} would show everyone's usage to the network: give"
             " --tls-cert and --tls-key, or --insecure if the network is trusted"

@@ -11,7 +11,7 @@ from gpuledger_agent import log
 from gpuledger_agent.config import AgentConfig, ConfigError, host_port
 from gpuledger_agent.daemon import Daemon
 from gpuledger_agent.devices.nvml import NvmlLayer
-from gpuledger_agent.options import DEFAULT_FILE, Refused, file_settings, settings_but
+from gpuledger_agent.options import COLLECTORS, DEFAULT_FILE, Refused, file_settings, settings_but
 from gpuledger_agent.spool_state import SpoolError
 from gpuledger_collector.commands.declare import loading
 from gpuledger_collector.config import rules_option
@@ -64,7 +64,7 @@ def _agent_file(context: click.Context, _: click.Parameter, path: Path | None) -
     show_default=f"{DEFAULT_FILE}, if it exists",
     help="The agent's settings (TOML), for what is not said elsewhere.",
 )
-@settings_but("collector", "spool")
+@settings_but(*COLLECTORS, "spool")
 def up(
     config: AgentConfig,
     log_level: str,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gpuledger_agent.config import is_loopback
 from gpuledger_collector.ledger.notify import secret
 from gpuledger_collector.ledger.notify.fault import SendError
 from gpuledger_collector.ledger.notify.post import Address, parse, post, tls_context
@@ -87,11 +87,3 @@ def _address(url: str, table: Table) -> Address | None:
 
 def _private(address: Address) -> bool:
     return address.scheme == "https" or is_loopback(address.host)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether what is sent there stays on this host."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

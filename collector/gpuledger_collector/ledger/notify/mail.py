@@ -15,10 +15,10 @@ from email.policy import SMTP as POLICY
 from email.utils import format_datetime
 from pathlib import Path
 
+from gpuledger_agent.config import is_loopback
 from gpuledger_collector.ledger.notify import secret
 from gpuledger_collector.ledger.notify.composing import Message
 from gpuledger_collector.ledger.notify.dial import LIMIT_S, dialed
-from gpuledger_collector.ledger.notify.endpoint import is_loopback
 from gpuledger_collector.ledger.notify.fault import SendError
 from gpuledger_collector.ledger.notify.notice import Notice
 from gpuledger_collector.ledger.notify.post import tls_context
