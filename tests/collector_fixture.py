@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-import grpc
 import pytest
 
+from gpuledger_agent.dial import Dialer, Trust
 from gpuledger_collector.serve import CollectorSettings, CollectorThread
 from gpuledger_collector.store.client import StoreConfig
 from gpuledger_proto.v1 import telemetry_pb2 as wire
@@ -43,8 +43,10 @@ def metric(collector: CollectorThread, name: str) -> float:
 class WireAgent:
     """One stream, spoken by hand."""
 
-    def __init__(self, address: str, host: str = "h1", **hello: object) -> None:
-        self._channel = grpc.insecure_channel(address)
+    def __init__(
+        self, address: str, host: str = "h1", dialer: Dialer | None = None, **hello: object
+    ) -> None:
+        self._channel = (dialer or Dialer(Trust())).channel(address)
         self._outgoing: queue.SimpleQueue[wire.AgentMessage | None] = queue.SimpleQueue()
         self._answers: Iterator[wire.CollectorMessage] = TelemetryStub(self._channel).Stream(
             iter(self._outgoing.get, None), timeout=60

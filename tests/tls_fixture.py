@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from gpuledger_agent.dial import Dialer, Trust
 from gpuledger_agent.pem import PemFiles
@@ -24,19 +29,58 @@ class Certificates:
         folder.mkdir(exist_ok=True)
 
     def files(
-        self, side: str, *names: str, until: datetime | None = None, cn: str | None = None
+        self,
+        side: str,
+        *names: str,
+        until: datetime | None = None,
+        cn: str | None = None,
+        ca: Sequence[trustme.CA] = (),
     ) -> PemFiles:
         """Issue a certificate for these names; write it, its key and the CA to files of a side."""
-        made = self.ca.issue_cert(*names, common_name=cn, not_after=until)
-        chain = b"".join(each.bytes() for each in made.cert_chain_pems)
-        key = replaced(self._folder / f"{side}.key", made.private_key_pem.bytes())
-        ca = self.trusting(side).ca
-        return PemFiles(replaced(self._folder / f"{side}.pem", chain), key, ca)
+        spiffe = [name for name in names if name.startswith("spiffe:")]
+        if spiffe:
+            chain, private = _of_workload(self.ca, spiffe[0], cn)
+        else:
+            made = self.ca.issue_cert(*names, common_name=cn, not_after=until)
+            chain = b"".join(each.bytes() for each in made.cert_chain_pems)
+            private = made.private_key_pem.bytes()
+        key = replaced(self._folder / f"{side}.key", private)
+        trusted = self.trusting(side, *ca).ca
+        return PemFiles(replaced(self._folder / f"{side}.pem", chain), key, trusted)
 
     def trusting(self, side: str, *others: trustme.CA) -> PemFiles:
         """Let a side trust the CA, or others; it shows no certificate."""
         pem = b"".join(ca.cert_pem.bytes() for ca in others or (self.ca,))
         return PemFiles(ca=replaced(self._folder / f"{side}-ca.pem", pem))
+
+
+def _of_workload(ca: trustme.CA, spiffe: str, cn: str | None) -> tuple[bytes, bytes]:
+    """A certificate with a SPIFFE id, which trustme does not make, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    issuer = x509.load_pem_x509_certificate(ca.cert_pem.bytes())
+    signer = serialization.load_pem_private_key(ca.private_key_pem.bytes(), None)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    now = datetime.now(UTC)
+    names = [x509.NameAttribute(NameOID.COMMON_NAME, cn)] if cn else []
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name(names))
+        .issuer_name(issuer.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.UniformResourceIdentifier(spiffe)]), critical=True
+        )
+        .sign(signer, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return made.public_bytes(serialization.Encoding.PEM), private
 
 
 def replaced(path: Path, text: bytes) -> Path:

@@ -51,7 +51,7 @@ class Dialer:
             return grpc.insecure_channel(address, options=_OPTIONS)
         self._tls.refresh()
         pem = self._dialed = self._tls.value
-        credentials = grpc.ssl_channel_credentials(pem.ca, pem.key, pem.certificate)
+        credentials = grpc.ssl_channel_credentials(pem.ca, pem.key or None, pem.certificate or None)
         # A connection of its own: another one may have been made with other files.
         options = [*_OPTIONS, *self._options, ("grpc.use_local_subchannel_pool", 1)]
         return grpc.secure_channel(address, credentials, options=options)

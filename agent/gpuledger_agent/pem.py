@@ -20,11 +20,11 @@ class PemFiles:
 
 @dataclass(frozen=True, slots=True)
 class Pem:
-    """What the files hold; None where there is none."""
+    """What the files hold; b"" where there is none."""
 
-    certificate: bytes | None
-    key: bytes | None = field(repr=False)
-    ca: bytes | None
+    certificate: bytes
+    key: bytes = field(repr=False)
+    ca: bytes
 
 
 def follow(files: PemFiles) -> Followed[Pem]:
@@ -35,7 +35,7 @@ def follow(files: PemFiles) -> Followed[Pem]:
 
 def load(files: PemFiles) -> Pem:
     """Read them. Raises FileRefused for what gRPC would refuse much later without saying why."""
-    pem = Pem(*(read_small(p) if p else None for p in (files.certificate, files.key, files.ca)))
+    pem = Pem(*(read_small(p) if p else b"" for p in (files.certificate, files.key, files.ca)))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     named = f"{files.certificate} and {files.key}"
     try:

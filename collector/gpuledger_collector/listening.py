@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import socket
-import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 
 from gpuledger_agent.config import host_port, is_loopback
+from gpuledger_agent.followed import FileRefused
+from gpuledger_agent.pem import Pem, PemFiles, follow
 
 
 class ServeError(Exception):
@@ -18,11 +20,20 @@ class ServeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Files of PEM: our certificate and key, and what agents' certificates must be signed by."""
+    """Files of PEM: our certificate and key, and what agents' certificates must be signed by.
+
+    With `any_host` they need not name the host that their agent speaks for.
+    """
 
     certificate: Path
     key: Path
     client_ca: Path | None = None
+    any_host: bool = False
+
+    @property
+    def mutual(self) -> bool:
+        """Whether agents must show a certificate."""
+        return self.client_ca is not None
 
 
 def listen(server: grpc.aio.Server, address: str, tls: Tls | None, *, insecure: bool) -> int:
@@ -51,28 +62,22 @@ def _check_loopback(address: str) -> None:
 
 
 def _credentials(tls: Tls) -> grpc.ServerCredentials:
+    """What the files hold whenever an agent connects."""
     try:
-        pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
-        roots = tls.client_ca.read_bytes() if tls.client_ca else None
-    except OSError as error:
-        raise ServeError(f"TLS: {error.filename}: {error.strerror}") from error
-    _check_pem(tls)
-    return grpc.ssl_server_credentials([pair], roots, require_client_auth=roots is not None)
+        files = follow(PemFiles(tls.certificate, tls.key, tls.client_ca))
+    except FileRefused as refused:
+        raise ServeError(f"TLS: {refused}") from refused
+
+    def present() -> Any:  # None for no change, which the stubs do not know of
+        return _configuration(files.value) if files.refresh() else None
+
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(files.value), present, require_client_authentication=tls.mutual
+    )
 
 
-def _check_pem(tls: Tls) -> None:
-    """Raise ServeError for what gRPC would call a port that cannot be bound."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    files = f"{tls.certificate} and {tls.key}"
-    try:
-        # An empty password: a key that needs one is refused, instead of asked for.
-        context.load_cert_chain(tls.certificate, tls.key, password="")
-        if tls.client_ca is not None:
-            files = str(tls.client_ca)
-            context.load_verify_locations(tls.client_ca)
-    except ssl.SSLError as error:
-        reason = (error.reason or "not PEM").replace("_", " ").lower()
-        raise ServeError(f"TLS: {files}: {reason}; give PEM files that belong together") from error
+def _configuration(pem: Pem) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(pem.key, pem.certificate)], pem.ca or None)
 
 
 def _refusal(address: str) -> str:

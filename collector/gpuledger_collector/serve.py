@@ -18,6 +18,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from gpuledger_agent.config import host_port
 from gpuledger_agent.log import Once
 from gpuledger_agent.metrics_server import MetricsServer
+from gpuledger_collector.access import Access
 from gpuledger_collector.admission import PENDING_MIB, Admission
 from gpuledger_collector.ledger.findings import EVERY_S, Schedule
 from gpuledger_collector.ledger.notify.config import NotifyConfig
@@ -85,6 +86,10 @@ class CollectorSettings:
     notify: NotifyConfig = field(default_factory=NotifyConfig)
     pending_mib: int = PENDING_MIB
 
+    def access(self) -> Access:
+        """Who may file usage, as these say."""
+        return Access(self.tls is not None and self.tls.mutual and not self.tls.any_host)
+
 
 class Collector:
     """Runs in one event loop. Raises ServeError or StoreError before it serves."""
@@ -106,7 +111,7 @@ class Collector:
         writer = Writer(
             settings.store, metrics, admission, self._window_age.oldest, settings.max_wait_s
         )
-        service = TelemetryService(admission, metrics)
+        service = TelemetryService(admission, metrics, settings.access())
         server = self._server(service)
         pages = self._serve_metrics()
         threads = [

@@ -7,18 +7,20 @@ from collections.abc import AsyncIterator
 
 import grpc
 
+from gpuledger_collector.access import Access, Context
 from gpuledger_collector.admission import Admission
 from gpuledger_collector.metrics import Metrics
-from gpuledger_collector.session import Context, Session
+from gpuledger_collector.session import Session
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 
 
 class TelemetryService:
     """Serves `gpuledger.v1.Telemetry`. Messages come in as bytes, and stay so until written."""
 
-    def __init__(self, admission: Admission, metrics: Metrics) -> None:
+    def __init__(self, admission: Admission, metrics: Metrics, access: Access) -> None:
         self._admission = admission
         self._metrics = metrics
+        self._access = access
         self._sessions: set[Session] = set()
         self._draining = False
         self._none_left = asyncio.Event()
@@ -34,7 +36,7 @@ class TelemetryService:
 
     async def stream(self, messages: AsyncIterator[bytes], context: Context) -> None:
         """One agent, until it leaves."""
-        session = Session(self._admission, self._metrics, context)
+        session = Session(self._admission, self._metrics, self._access, context)
         self._sessions.add(session)
         if self._draining:
             session.stop()

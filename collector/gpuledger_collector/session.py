@@ -13,6 +13,7 @@ from typing import NoReturn
 import grpc
 from google.protobuf.message import DecodeError
 
+from gpuledger_collector.access import Access, AccessRefused, Context
 from gpuledger_collector.admission import FIRST_CREDIT, MAX_CREDIT, Admission, next_credit
 from gpuledger_collector.columns import Source
 from gpuledger_collector.metrics import Metrics
@@ -31,8 +32,6 @@ GONE_S = 10.0
 _BATCH_TAG = bytes([wire.AgentMessage.BATCH_FIELD_NUMBER << 3 | 2])
 """What a message begins with that is a batch."""
 
-Context = grpc.aio.ServicerContext[bytes, wire.CollectorMessage]
-
 
 class _Ended(Exception):  # noqa: N818  # a decision, not an accident
     """The stream is to be ended for what it did."""
@@ -41,10 +40,13 @@ class _Ended(Exception):  # noqa: N818  # a decision, not an accident
 class Session:
     """Reads while there is room, and answers in a task of its own as verdicts come."""
 
-    def __init__(self, admission: Admission, metrics: Metrics, context: Context) -> None:
+    def __init__(
+        self, admission: Admission, metrics: Metrics, access: Access, context: Context
+    ) -> None:
         self._admission = admission
         self._lane = admission.join()
         self._metrics = metrics
+        self._access = access
         self._context = context
         self._source = Source("", "", "")
         self._reading: asyncio.Task[None] | None = None
@@ -122,8 +124,11 @@ class Session:
     def _introduced(self, hello: wire.Hello, body: bytes) -> None:
         try:
             check_hello(hello)
+            self._access.check_host(self._context, hello.host)
         except HelloRefused as refused:
             self._end(f"Hello: {refused}")
+        except AccessRefused as refused:
+            self._end(str(refused), refused.code)
         if self._source.host and hello.host != self._source.host:
             self._end("Hello: one stream is one host")
         self._source = Source(hello.cluster, hello.host, hello.host_pool)

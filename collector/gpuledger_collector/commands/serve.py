@@ -63,6 +63,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--tls-cert", type=_FILE, help="Our certificate (PEM).")
 @click.option("--tls-key", type=_FILE, help="Its key (PEM).")
 @click.option("--tls-client-ca", type=_FILE, help="Agents must show a certificate of this CA.")
+@click.option(
+    "--tls-any-host", is_flag=True, help="It need not name the agent's host: it is shared."
+)
 @click.option("--insecure", is_flag=True, help="Allow plaintext beyond this host.")
 @click.option(
     "--rules-config",
@@ -107,6 +110,7 @@ def serve(
     tls_cert: Path | None,
     tls_key: Path | None,
     tls_client_ca: Path | None,
+    tls_any_host: bool,
     insecure: bool,
     rules_config: Path | None,
     findings_every: float,
@@ -120,7 +124,9 @@ def serve(
     """  # fmt: skip
     if (tls_cert is None) != (tls_key is None) or (tls_client_ca and not tls_cert):
         raise Refused("TLS needs both --tls-cert and --tls-key")
-    tls = Tls(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None
+    if tls_any_host and not tls_client_ca:
+        raise Refused("--tls-any-host is about certificates of agents: give --tls-client-ca, too")
+    tls = Tls(tls_cert, tls_key, tls_client_ca, tls_any_host) if tls_cert and tls_key else None
     for address in (listen, metrics) if metrics else (listen,):
         try:
             host_port(address)
