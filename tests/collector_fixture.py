@@ -46,10 +46,11 @@ class WireAgent:
     def __init__(
         self, address: str, host: str = "h1", dialer: Dialer | None = None, **hello: object
     ) -> None:
-        self._channel = (dialer or Dialer(Trust())).channel(address)
+        dialer = dialer or Dialer(Trust())
+        self._channel = dialer.channel(address)
         self._outgoing: queue.SimpleQueue[wire.AgentMessage | None] = queue.SimpleQueue()
         self._answers: Iterator[wire.CollectorMessage] = TelemetryStub(self._channel).Stream(
-            iter(self._outgoing.get, None), timeout=60
+            iter(self._outgoing.get, None), timeout=60, metadata=dialer.metadata()
         )
         self.say(wire.AgentMessage(hello=wire.Hello(host=host, host_pool="prod", **hello)))  # type: ignore[arg-type]
 

@@ -181,13 +181,15 @@ def test_collector_when_beyond_this_host_then_it_needs_tls_or_a_flag(more: tuple
 
 def test_tls_when_set_in_a_file_then_it_is_what_collectors_are_spoken_with(tmp_path: Path) -> None:
     file = tmp_path / "agent.toml"
-    file.write_text('tls_ca = "a"\ntls_cert = "c"\ntls_key = "k"\ntls_server_name = "n"\n')
+    file.write_text(
+        'tls_ca = "a"\ntls_cert = "c"\ntls_key = "k"\ntls_server_name = "n"\ntoken_file = "t"\n'
+    )
     with click.Context(agent) as context:
         load_file(context, click.Option(["--config"]), file)
         made: list[AgentConfig] = []
         taken = click.command(settings(lambda config, log_level: made.append(config)))  # noqa: ARG005
         taken.main([], standalone_mode=False, default_map=context.default_map["run"])  # type: ignore[index]
-    assert made[0].trust == Trust(PemFiles(Path("c"), Path("k"), Path("a")), "n")
+    assert made[0].trust == Trust(PemFiles(Path("c"), Path("k"), Path("a")), "n", Path("t"))
 
 
 def test_command_with_a_collector_of_its_own_when_tls_is_set_then_it_does_not_count() -> None:

@@ -245,4 +245,7 @@ def test_check_when_the_collector_is_of_another_ca_then_it_says_what_to_compare(
     assert "compare its certificate with --tls-ca, its names and its dates" in found
     assert files.ca
     files.ca.unlink()
-    assert "FAIL  TLS" in agent_run("check", *flags(files), "--collector", mutual.address).stdout
+    assert (
+        "FAIL  credentials"
+        in agent_run("check", *flags(files), "--collector", mutual.address).stdout
+    )

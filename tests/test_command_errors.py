@@ -105,6 +105,7 @@ def serve(store: StoreConfig, *flags: str) -> Sequence[str]:
         (("--listen", ""), "write HOST:PORT"),
         (("--listen", "203.0.113.1:7670", "--insecure"), "Cannot assign requested address"),
         (("--tls-cert", __file__), "TLS needs both"),
+        (("--token-file", __file__), "write TOKEN [HOSTS]"),
         (("--tls-any-host",), "give --tls-client-ca, too"),
         (("--tls-cert", __file__, "--tls-key", __file__), "give PEM files that belong together"),
     ],

@@ -11,6 +11,8 @@ from gpuledger_agent.check_result import Check, Verdict
 from gpuledger_agent.config import AgentConfig
 from gpuledger_agent.dial import Dialer, reason
 from gpuledger_agent.followed import FileRefused
+from gpuledger_proto.v1 import telemetry_pb2 as wire
+from gpuledger_proto.v1.telemetry_pb2_grpc import TelemetryStub
 
 REACH_S = 5.0
 """How long a collector may take to answer."""
@@ -21,7 +23,9 @@ def collectors(config: AgentConfig) -> Iterator[Check]:
     try:
         dialer = Dialer(config.trust)
     except FileRefused as refused:
-        yield Check(Verdict.FAIL, "TLS", str(refused), "the agent does not start without them")
+        yield Check(
+            Verdict.FAIL, "credentials", str(refused), "the agent does not start without them"
+        )
         return
     for address in config.collectors:
         yield _collector(dialer, address)
@@ -34,6 +38,7 @@ def _collector(dialer: Dialer, address: str) -> Check:
             answer = health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(), timeout=REACH_S
             )
+            _let_in(channel, dialer)
         except grpc.RpcError as error:
             why = reason(error)
             return Check(Verdict.FAIL, subject, why, _remedy(why))
@@ -42,7 +47,17 @@ def _collector(dialer: Dialer, address: str) -> Check:
     return Check(Verdict.OK, subject, "reachable and serving")
 
 
+def _let_in(channel: grpc.Channel, dialer: Dialer) -> None:
+    """Begin to speak, and say nothing. Raises grpc.RpcError if that is refused."""
+    silence: Iterator[wire.AgentMessage] = iter(())
+    stream = TelemetryStub(channel).Stream(silence, metadata=dialer.metadata(), timeout=REACH_S)
+    for _ in stream:
+        pass
+
+
 def _remedy(why: str) -> str:
+    if why.startswith("UNAUTHENTICATED"):
+        return "give the agent a token of the collector's file (docs/security.md)"
     if "CERTIFICATE_VERIFY_FAILED" in why or "Hostname Verification" in why:
         return "compare its certificate with --tls-ca, its names and its dates (docs/security.md)"
     if "Socket closed" in why or "WRONG_VERSION_NUMBER" in why:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
 
+from gpuledger_agent import bearer
 from gpuledger_agent.pem import Pem, PemFiles, follow
 
 LOOK_S = 5.0
@@ -27,11 +29,12 @@ class Trust:
     """Settings of it.
 
     `tls` None is plaintext; `server_name` is what collectors' certificates must name, "" for the
-    host in the address.
+    host in the address. `token` is the file of what they want instead of a certificate of ours.
     """
 
     tls: PemFiles | None = None
     server_name: str = ""
+    token: Path | None = None
 
 
 class Dialer:
@@ -39,7 +42,8 @@ class Dialer:
 
     def __init__(self, trust: Trust) -> None:
         self._tls = follow(trust.tls) if trust.tls else None
-        self._dialed: Pem | None = None
+        self._token = bearer.follow(trust.token) if trust.token else None
+        self._dialed = self._held()
         self._options: list[tuple[str, Any]] = []
         if trust.server_name:
             self._options = [("grpc.ssl_target_name_override", trust.server_name)]
@@ -47,23 +51,35 @@ class Dialer:
 
     def channel(self, address: str) -> grpc.Channel:
         """A channel to HOST:PORT, of the caller's to close."""
-        if self._tls is None:
+        self._dialed = self._held()
+        pem = self._dialed[0]
+        if pem is None:
             return grpc.insecure_channel(address, options=_OPTIONS)
-        self._tls.refresh()
-        pem = self._dialed = self._tls.value
         credentials = grpc.ssl_channel_credentials(pem.ca, pem.key or None, pem.certificate or None)
         # A connection of its own: another one may have been made with other files.
         options = [*_OPTIONS, *self._options, ("grpc.use_local_subchannel_pool", 1)]
         return grpc.secure_channel(address, credentials, options=options)
 
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What goes along with a call on the last channel."""
+        token = self._dialed[1]
+        return (("authorization", f"Bearer {token}"),) if token else ()
+
     def outdated(self) -> bool:
         """Whether the last channel was made of files that were replaced, as far as looked at."""
         now = time.monotonic()
-        if self._tls is None or now - self._looked_at < LOOK_S:
+        if now - self._looked_at < LOOK_S:
             return False
         self._looked_at = now
-        self._tls.refresh()
-        return self._tls.value is not self._dialed
+        return self._held() != self._dialed
+
+    def _held(self) -> tuple[Pem | None, str | None]:
+        """What the files hold now, or held while they were good."""
+        for files in (self._tls, self._token):
+            if files is not None:
+                files.refresh()
+        tls, token = self._tls, self._token
+        return (tls.value if tls else None, token.value if token else None)
 
 
 def reason(error: grpc.RpcError) -> str:

@@ -27,7 +27,10 @@ DEFAULT_FILE = Path("/etc/gpuledger/agent.toml")
 FILE_LIMIT = 1 << 20
 """Bytes of a settings file; ours have twenty lines."""
 
-COLLECTORS = ("collector", "tls-ca", "tls-cert", "tls-key", "tls-server-name", "insecure")
+COLLECTORS = (
+    *("collector", "tls-ca", "tls-cert", "tls-key", "tls-server-name"),
+    *("token-file", "insecure"),
+)
 """Flags about collectors, which a command that brings its own has no use for."""
 
 COMMANDS = ("run", "check", "sample")
@@ -58,6 +61,12 @@ _SETTINGS: dict[str, dict[str, Any]] = {
         "default": "",
         "metavar": "NAME",
         "help": "Name in collectors' certificates, if it is not that in --collector.",
+    },
+    "token-file": {
+        "type": _FILE,
+        "default": None,
+        "metavar": "FILE",
+        "help": "Token for collectors that want one.",
     },
     "insecure": {
         "is_flag": True,
@@ -263,7 +272,8 @@ def _config(values: dict[str, Any]) -> AgentConfig:
 
 def _trust(values: dict[str, Any]) -> Trust:
     files = PemFiles(values["tls_cert"], values["tls_key"], values["tls_ca"])
-    return Trust(files if files != PemFiles() else None, values["tls_server_name"])
+    tls = files if files != PemFiles() else None
+    return Trust(tls, values["tls_server_name"], values["token_file"])
 
 
 def _pairs(flag: str, pairs: tuple[str, ...]) -> dict[str, str]:

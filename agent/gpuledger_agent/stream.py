@@ -98,7 +98,8 @@ class Uplink:
             return False
         try:
             with self._dialer.channel(address) as channel:
-                call = TelemetryStub(channel).Stream(session.outgoing())
+                told = self._dialer.metadata()
+                call = TelemetryStub(channel).Stream(session.outgoing(), metadata=told)
                 session.begin(call.cancel)
                 for message in call:
                     session.incoming(message)

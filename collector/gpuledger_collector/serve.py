@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -18,7 +19,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from gpuledger_agent.config import host_port
 from gpuledger_agent.log import Once
 from gpuledger_agent.metrics_server import MetricsServer
-from gpuledger_collector.access import Access
+from gpuledger_collector.access import access_for
 from gpuledger_collector.admission import PENDING_MIB, Admission
 from gpuledger_collector.ledger.findings import EVERY_S, Schedule
 from gpuledger_collector.ledger.notify.config import NotifyConfig
@@ -79,16 +80,13 @@ class CollectorSettings:
     metrics: str = "127.0.0.1:7671"
     store: StoreConfig = field(default_factory=StoreConfig)
     tls: Tls | None = None
+    token_file: Path | None = None
     insecure: bool = False
     max_wait_s: float = 1.0
     rules: tuple[Rule, ...] = ()
     findings_every_s: float = EVERY_S
     notify: NotifyConfig = field(default_factory=NotifyConfig)
     pending_mib: int = PENDING_MIB
-
-    def access(self) -> Access:
-        """Who may file usage, as these say."""
-        return Access(self.tls is not None and self.tls.mutual and not self.tls.any_host)
 
 
 class Collector:
@@ -111,7 +109,9 @@ class Collector:
         writer = Writer(
             settings.store, metrics, admission, self._window_age.oldest, settings.max_wait_s
         )
-        service = TelemetryService(admission, metrics, settings.access())
+        service = TelemetryService(
+            admission, metrics, access_for(settings.tls, settings.token_file)
+        )
         server = self._server(service)
         pages = self._serve_metrics()
         threads = [

@@ -85,10 +85,16 @@ class Session:
 
     async def _read(self, messages: AsyncIterator[bytes]) -> None:
         try:
+            self._access.check(self._context)
             async with asyncio.timeout(HELLO_S):
                 first = await anext(messages)
-        except (TimeoutError, StopAsyncIteration):
+        except StopAsyncIteration:
+            self._read_no_more()  # it only asked whether it would be heard
+            return
+        except TimeoutError:
             self._end("no Hello", grpc.StatusCode.DEADLINE_EXCEEDED)
+        except AccessRefused as refused:
+            self._end(str(refused), refused.code)
         message = self._decoded(first)
         if message.WhichOneof("body") != "hello":
             self._end("the first message must be Hello")

@@ -66,6 +66,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--tls-any-host", is_flag=True, help="It need not name the agent's host: it is shared."
 )
+@click.option("--token-file", type=_FILE, help="Agents must show a token of this file.")
 @click.option("--insecure", is_flag=True, help="Allow plaintext beyond this host.")
 @click.option(
     "--rules-config",
@@ -111,6 +112,7 @@ def serve(
     tls_key: Path | None,
     tls_client_ca: Path | None,
     tls_any_host: bool,
+    token_file: Path | None,
     insecure: bool,
     rules_config: Path | None,
     findings_every: float,
@@ -149,6 +151,7 @@ def serve(
             metrics,
             store,
             tls,
+            token_file,
             insecure,
             pending_mib=pending_mib,
             rules=rules,
