@@ -24,10 +24,11 @@ COMMANDS = {
     "report": "The capacity review in one file.",
     "notify": "Check and try who is told of findings.",
     "query": "Ask the books in SQL.",
+    "ca": "Certificates for agents and collectors.",
 }
 """Subcommand -> what it does; the file in `commands/` has its name."""
 
-EXTRAS = {"demo": "all", "up": "all"}
+EXTRAS = {"demo": "all", "up": "all", "ca": "tls"}
 """Subcommands that need more than the collector's own dependencies."""
 
 
