@@ -188,10 +188,11 @@ def test_certificate_when_replaced_by_one_of_another_key_then_one_line_says_so_a
     replaced(files.certificate, made.cert_chain_pems[0].bytes())
     wait_until(lambda: "event=files_not_renewed" in caplog.text)
     served(session, spool)
-    replaced(files.certificate, certificate)
     replaced(files.key, b"nonsense")
     served(session, spool)
     replaced(files.key, key)
+    served(session, spool)
+    replaced(files.certificate, certificate)
     served(session, spool)
     assert uplink.counters.connects == 1
     assert caplog.text.count("event=files_") == 1
