@@ -108,6 +108,33 @@ FROM fleet_placements AS p
 CROSS JOIN {_HOURS}
 """
 
+_TRAFFIC = f"""
+INSERT INTO traffic_hourly_versions
+    (hour, computed_at, cluster, host_pool, pool, team, model, endpoint, servers,
+     observed_ms_by_minute, requests_by_minute, requests, errors, prompt_tokens, generated_tokens,
+     latency_ms, latency_buckets, latency_counts, offered)
+WITH
+    arrayMap(
+        m -> toUInt64(p.pods * h.load * (60 + cityHash64(p.model, h.hour, m) % 60)), range(60)
+    ) AS by_minute,
+    arraySum(by_minute) AS ended
+SELECT
+    h.hour, h.computed_at, 'openb', p.host_pool, p.pool, p.team, p.model, p.endpoint, p.pods,
+    arrayWithConstant(60, toUInt64(60000)), by_minute, ended, intDiv(ended, 500), ended * 900,
+    ended * 200, ended * 400,
+    arrayMap(n -> (toUInt64(100000 * n), toUInt64(100000 * (n + 1))), range(12)),
+    arrayMap(n -> intDiv(ended, 12), range(12)), 15
+FROM
+(
+    SELECT host_pool, pool, team, model, endpoint, count() AS pods
+    FROM fleet_placements
+    WHERE endpoint = 'chat' AND team != '' AND cityHash64(model) % 3 != 0
+    GROUP BY ALL
+) AS p
+CROSS JOIN {_HOURS}
+"""
+"""Of two models of three: some 200 endpoints."""
+
 _ROLLED = f"INSERT INTO rolled_hours SELECT hour, computed_at, computed_at FROM {_HOURS}"
 
 _WINDOWS = """
@@ -179,7 +206,19 @@ _DECLARED = (
     FROM fleet_gpus
     GROUP BY gpu_model
     """,
+    """
+    INSERT INTO slos
+        (team, model, endpoint, valid_from, latency_ms, percentile, attainment_pct, applied_at)
+    SELECT DISTINCT team, model, endpoint, now() - INTERVAL 40 DAY, 1000 + cityHash64(model) % 300,
+        95, 99, now64(6) - INTERVAL 40 DAY
+    FROM fleet_placements
+    WHERE endpoint = 'chat' AND team != ''
+    """,
 )
+
+_MERGED = ("usage", "capacity", "workload", "traffic")
+"""Roll-ups write one hour after the other. Parts of one large insert overlap in time, which no
+hours do that were rolled up, and FINAL merges them again for every reader."""
 
 
 def fill(client: Client, fleet: Sequence[Gpu], placed: Sequence[Placement], days: int) -> None:
@@ -192,7 +231,9 @@ def fill(client: Client, fleet: Sequence[Gpu], placed: Sequence[Placement], days
     ):
         names = [field.name for field in fields(kind)]
         client.insert(table, [astuple(row) for row in rows], column_names=names)
-    hours = (_USAGE, _CAPACITY, _WORKLOADS, _ROLLED)
+    hours = (_USAGE, _CAPACITY, _WORKLOADS, _TRAFFIC, _ROLLED)
     newest = (_GPU_WINDOWS, _PROCESS_WINDOWS, _HEALTH)
     for statement in (*_INVENTORY, *_DECLARED, *hours, *newest):
         client.command(statement.replace("{days}", str(days)))
+    for kind in _MERGED:
+        client.command(f"OPTIMIZE TABLE {kind}_hourly_versions FINAL")

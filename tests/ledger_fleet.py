@@ -34,6 +34,7 @@ EMPTIED = (
     *("usage_hourly_versions", "capacity_hourly_versions", "workload_hourly_versions"),
     *("usage_daily_versions", "capacity_daily_versions", "ledger_daily_versions"),
     *("resource_profile_versions", "rolled_days", "retention", "endpoint_traffic_raw"),
+    "owners_seen",
     *("traffic_hourly_versions", "traffic_daily_versions", "scaling_verdict_versions"),
 )
 

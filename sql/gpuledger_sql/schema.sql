@@ -1506,7 +1506,7 @@ AS WITH
         SELECT prices
         FROM gpu_price_list
     ) AS prices,
-    postings AS
+    usage AS
     (
         SELECT
             hour,
@@ -1518,28 +1518,59 @@ AS WITH
             model,
             endpoint,
             gpu_model,
-            toFloat64(0) AS requested,
-            sum(u.held_ms + u.unheld_ms) AS allocated,
-            sum(u.held_ms) AS held,
-            sum(u.active_ms) AS active,
-            sum(u.busy_ms) AS busy,
-            sum(u.unmeasured_ms) AS unmeasured,
-            sum(u.mem_mib_ms) AS mem_mib_ms
+            u.held_ms + u.unheld_ms AS allocated,
+            held_ms,
+            active_ms,
+            busy_ms,
+            unmeasured_ms,
+            mem_mib_ms
         FROM usage_by_request AS u
-        GROUP BY
+    ),
+    asked AS
+    (
+        SELECT
             hour,
             request_group,
+            sum(r.requested_gpu_hours) * 3600000 AS requested
+        FROM requested_hourly AS r
+        GROUP BY
+            hour,
+            request_group
+    ),
+    claims AS
+    (
+        SELECT
+            hour,
+            request_group,
+            sum(u.allocated) AS claimed
+        FROM usage AS u
+        GROUP BY
+            hour,
+            request_group
+    ),
+    postings AS
+    (
+        SELECT
+            hour,
             cluster,
             host_pool,
             pool,
             team,
             model,
             endpoint,
-            gpu_model
+            gpu_model,
+            toFloat64(0) AS requested,
+            u.allocated AS allocated,
+            u.held_ms AS held,
+            u.active_ms AS active,
+            u.busy_ms AS busy,
+            u.unmeasured_ms AS unmeasured,
+            u.mem_mib_ms AS mem_mib_ms,
+            toFloat64(0) AS unclaimed
+        FROM usage AS u
         UNION ALL
         SELECT
-            r.hour,
-            r.request_group,
+            a.hour,
             g.fleet_cluster,
             g.pool,
             g.pool,
@@ -1547,16 +1578,36 @@ AS WITH
             g.model,
             g.endpoint,
             g.fleet_gpu_model,
-            sum(r.requested_gpu_hours) * 3600000,
+            a.requested,
             0,
             0,
             0,
             0,
             0,
-            0
-        FROM requested_hourly AS r
-        INNER JOIN request_groups AS g ON g.request_group = r.request_group
-        GROUP BY ALL
+            0,
+            greatest(a.requested - c.claimed, 0)
+        FROM asked AS a
+        INNER JOIN request_groups AS g ON g.request_group = a.request_group
+        LEFT JOIN claims AS c ON (c.hour = a.hour) AND (c.request_group = a.request_group)
+    ),
+    fitting AS
+    (
+        SELECT
+            host_pool,
+            gpu_model,
+            arrayMap(price -> (price.priced_from, price.usd_per_gpu_hour), arrayFilter(price -> ((price.pool IN ('', k.host_pool)) AND ((price.gpu_model = '') OR (position(lowerUTF8(k.gpu_model), price.gpu_model) > 0))), prices)) AS prices
+        FROM
+        (
+            SELECT
+                host_pool,
+                gpu_model
+            FROM owners_seen
+            UNION DISTINCT
+            SELECT
+                pool,
+                fleet_gpu_model
+            FROM request_groups
+        ) AS k
     ),
     entries AS
     (
@@ -1575,11 +1626,11 @@ AS WITH
             busy,
             unmeasured,
             mem_mib_ms,
-            sum(p.allocated) OVER (PARTITION BY hour, request_group) AS claimed,
-            if(p.requested > 0, greatest(p.requested - claimed, 0), 0) AS unclaimed,
-            unclaimed + ((p.allocated - p.unmeasured) - p.busy) AS waste,
-            tupleElement(arrayFirst(price -> ((price.priced_from <= p.hour) AND (price.pool IN ('', p.host_pool)) AND ((price.gpu_model = '') OR (position(lowerUTF8(p.gpu_model), price.gpu_model) > 0))), prices), 'usd_per_gpu_hour') AS usd
+            unclaimed,
+            p.unclaimed + ((p.allocated - p.unmeasured) - p.busy) AS waste,
+            (arrayFirst(price -> ((price.1) <= p.hour), f.prices)).2 AS usd
         FROM postings AS p
+        LEFT JOIN fitting AS f ON (f.host_pool = p.host_pool) AND (f.gpu_model = p.gpu_model)
     ),
     memory AS
     (
@@ -1924,6 +1975,21 @@ ORDER BY
     first_seen ASC,
     rule ASC,
     subject ASC;
+
+CREATE TABLE owners_seen
+(
+    `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs belong to',
+    `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    `pool` LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    `model` LowCardinality(String) COMMENT 'Owner: model',
+    `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case'
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (team, model, endpoint, use_case, pool, gpu_model, host_pool)
+SETTINGS index_granularity = 8192
+COMMENT 'Owners that stand in any version of any hour, with the GPUs that they used.';
 
 CREATE VIEW pool_headroom
 (
@@ -2558,6 +2624,8 @@ CREATE VIEW resource_profile
     `used_gpus_max` Float64 COMMENT 'GPUs active at a time, highest minute, whole GPUs',
     `allocated_gpus_p50` Float64 COMMENT 'GPUs allocated at a time, median of minutes, whole GPUs',
     `allocated_gpus_p95` Float64 COMMENT 'GPUs allocated at a time, 95th percentile of minutes, whole GPUs',
+    `used_minutes` Map(UInt64, UInt64) COMMENT 'GPU time active in a minute, milliseconds of a whole GPU -> minutes of the day in which anything was allocated; adds up over days',
+    `allocated_minutes` Map(UInt64, UInt64) COMMENT 'GPU time allocated in a minute, milliseconds of a whole GPU -> minutes of the day; adds up over days',
     `held_gpu_hours` Float64 COMMENT 'A process was there, GPU-hours',
     `unmeasured_gpu_hours` Float64 COMMENT 'Held, and nobody can say whether the SMs were busy, GPU-hours'
 )
@@ -2601,6 +2669,10 @@ AS WITH
     ),
     days AS
     (
+        WITH
+            arrayFilter((used, allocated) -> (allocated > 0), arrayMap((a, u) -> (a + u), h.active_by_minute, h.unmeasured_by_minute), h.allocated_by_minute) AS used_then,
+            arrayFilter(allocated -> (allocated > 0), h.allocated_by_minute) AS allocated_then,
+            arrayMap(minute -> toUInt64(1), allocated_then) AS minutes
         SELECT
             toDate(h.hour) AS day,
             team,
@@ -2618,8 +2690,10 @@ AS WITH
             max(notEmpty(h.sm_values)) AS sm_known,
             minArray(h.sm_values) AS sm_min,
             quantilesExactWeightedArray(0.5, 0.95, 0.99)(h.sm_values, h.sm_weights) AS sm,
-            quantilesExactArray(0.5, 0.95, 1)(arrayFilter((used, allocated) -> (allocated > 0), arrayMap((a, u) -> (a + u), h.active_by_minute, h.unmeasured_by_minute), h.allocated_by_minute)) AS used,
-            quantilesExactArray(0.5, 0.95)(arrayFilter(allocated -> (allocated > 0), h.allocated_by_minute)) AS allocated
+            quantilesExactArray(0.5, 0.95, 1)(used_then) AS used,
+            quantilesExactArray(0.5, 0.95)(allocated_then) AS allocated,
+            sumMap(used_then, minutes) AS used_minutes,
+            sumMap(allocated_then, minutes) AS allocated_minutes
         FROM hours AS h
         GROUP BY
             day,
@@ -2651,6 +2725,8 @@ SELECT
     (d.used[3]) / 60000 AS used_gpus_max,
     (d.allocated[1]) / 60000 AS allocated_gpus_p50,
     (d.allocated[2]) / 60000 AS allocated_gpus_p95,
+    mapFromArrays(d.used_minutes.1, d.used_minutes.2) AS used_minutes,
+    mapFromArrays(d.allocated_minutes.1, d.allocated_minutes.2) AS allocated_minutes,
     d.held / 3600000 AS held_gpu_hours,
     d.unmeasured / 3600000 AS unmeasured_gpu_hours
 FROM days AS d
@@ -2693,6 +2769,10 @@ WITH
     ),
     days AS
     (
+        WITH
+            arrayFilter((used, allocated) -> (allocated > 0), arrayMap((a, u) -> (a + u), h.active_by_minute, h.unmeasured_by_minute), h.allocated_by_minute) AS used_then,
+            arrayFilter(allocated -> (allocated > 0), h.allocated_by_minute) AS allocated_then,
+            arrayMap(minute -> toUInt64(1), allocated_then) AS minutes
         SELECT
             toDate(h.hour) AS day,
             team,
@@ -2710,8 +2790,10 @@ WITH
             max(notEmpty(h.sm_values)) AS sm_known,
             minArray(h.sm_values) AS sm_min,
             quantilesExactWeightedArray(0.5, 0.95, 0.99)(h.sm_values, h.sm_weights) AS sm,
-            quantilesExactArray(0.5, 0.95, 1)(arrayFilter((used, allocated) -> (allocated > 0), arrayMap((a, u) -> (a + u), h.active_by_minute, h.unmeasured_by_minute), h.allocated_by_minute)) AS used,
-            quantilesExactArray(0.5, 0.95)(arrayFilter(allocated -> (allocated > 0), h.allocated_by_minute)) AS allocated
+            quantilesExactArray(0.5, 0.95, 1)(used_then) AS used,
+            quantilesExactArray(0.5, 0.95)(allocated_then) AS allocated,
+            sumMap(used_then, minutes) AS used_minutes,
+            sumMap(allocated_then, minutes) AS allocated_minutes
         FROM hours AS h
         GROUP BY
             day,
@@ -2743,6 +2825,8 @@ SELECT
     used_gpus_max,
     allocated_gpus_p50,
     allocated_gpus_p95,
+    used_minutes,
+    allocated_minutes,
     held_gpu_hours,
     unmeasured_gpu_hours
 FROM resource_profile_versions
@@ -2782,6 +2866,8 @@ CREATE TABLE resource_profile_versions
     `used_gpus_max` Float64 COMMENT 'GPUs active at a time, highest minute, whole GPUs' CODEC(ZSTD(1)),
     `allocated_gpus_p50` Float64 COMMENT 'GPUs allocated at a time, median of minutes, whole GPUs' CODEC(ZSTD(1)),
     `allocated_gpus_p95` Float64 COMMENT 'GPUs allocated at a time, 95th percentile of minutes, whole GPUs' CODEC(ZSTD(1)),
+    `used_minutes` Map(UInt64, UInt64) COMMENT 'GPU time active in a minute, milliseconds of a whole GPU -> minutes of the day in which anything was allocated; adds up over days' CODEC(ZSTD(1)),
+    `allocated_minutes` Map(UInt64, UInt64) COMMENT 'GPU time allocated in a minute, milliseconds of a whole GPU -> minutes of the day; adds up over days' CODEC(ZSTD(1)),
     `held_gpu_hours` Float64 COMMENT 'A process was there, GPU-hours' CODEC(ZSTD(1)),
     `unmeasured_gpu_hours` Float64 COMMENT 'Held, and nobody can say whether the SMs were busy, GPU-hours' CODEC(ZSTD(1))
 )
@@ -3722,7 +3808,7 @@ AS WITH
             endpoint,
             use_case,
             gpu_model
-        FROM usage_hourly_versions
+        FROM owners_seen
         WHERE team != ''
     ),
     fitting AS
@@ -3808,7 +3894,7 @@ AS WITH
                 endpoint,
                 use_case,
                 gpu_model
-            FROM usage_hourly_versions
+            FROM owners_seen
         ) AS o
         INNER JOIN requests_in_force AS r ON (r.team = o.team) AND (r.pool = o.pool)
         WHERE (r.model IN ('', o.model)) AND (r.endpoint IN ('', o.endpoint)) AND (r.use_case IN ('', o.use_case)) AND ((r.gpu_model = '') OR (positionCaseInsensitiveUTF8(o.gpu_model, r.gpu_model) > 0))
@@ -4041,6 +4127,26 @@ WHERE (hour >= (
     FROM rolled_hours
     GROUP BY hour
 ));
+
+CREATE MATERIALIZED VIEW usage_hourly_owners TO owners_seen
+(
+    `host_pool` LowCardinality(String),
+    `gpu_model` LowCardinality(String),
+    `pool` LowCardinality(String),
+    `team` LowCardinality(String),
+    `model` LowCardinality(String),
+    `endpoint` LowCardinality(String),
+    `use_case` LowCardinality(String)
+)
+AS SELECT DISTINCT
+    host_pool,
+    gpu_model,
+    pool,
+    team,
+    model,
+    endpoint,
+    use_case
+FROM usage_hourly_versions;
 
 CREATE TABLE usage_hourly_versions
 (

@@ -54,6 +54,26 @@ TTL toStartOfDay(hour) + INTERVAL 9673 HOUR
 SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
 COMMENT 'What each owner held and used, by hour, all versions. Read usage_hourly instead.';
 
+-- Requests and prices are matched to owners, of which there are few, not to hours. One more than
+-- there are hurts nobody: it meets no hour.
+CREATE TABLE IF NOT EXISTS owners_seen
+(
+    host_pool LowCardinality(String) COMMENT 'Pool that the GPUs belong to',
+    gpu_model LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    pool LowCardinality(String) COMMENT 'Pool that the workload belongs to',
+    team LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    model LowCardinality(String) COMMENT 'Owner: model',
+    endpoint LowCardinality(String) COMMENT 'Owner: endpoint',
+    use_case LowCardinality(String) COMMENT 'Owner: use case'
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (team, model, endpoint, use_case, pool, gpu_model, host_pool)
+COMMENT 'Owners that stand in any version of any hour, with the GPUs that they used.';
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS usage_hourly_owners TO owners_seen AS
+SELECT DISTINCT host_pool, gpu_model, pool, team, model, endpoint, use_case
+FROM usage_hourly_versions;
+
 CREATE TABLE IF NOT EXISTS capacity_hourly_versions
 (
     hour DateTime('UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'Start of the hour',

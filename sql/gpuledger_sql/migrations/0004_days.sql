@@ -144,6 +144,8 @@ CREATE TABLE IF NOT EXISTS resource_profile_versions
     used_gpus_max Float64 CODEC(ZSTD(1)) COMMENT 'GPUs active at a time, highest minute, whole GPUs',
     allocated_gpus_p50 Float64 CODEC(ZSTD(1)) COMMENT 'GPUs allocated at a time, median of minutes, whole GPUs',
     allocated_gpus_p95 Float64 CODEC(ZSTD(1)) COMMENT 'GPUs allocated at a time, 95th percentile of minutes, whole GPUs',
+    used_minutes Map(UInt64, UInt64) CODEC(ZSTD(1)) COMMENT 'GPU time active in a minute, milliseconds of a whole GPU -> minutes of the day in which anything was allocated; adds up over days',
+    allocated_minutes Map(UInt64, UInt64) CODEC(ZSTD(1)) COMMENT 'GPU time allocated in a minute, milliseconds of a whole GPU -> minutes of the day; adds up over days',
     held_gpu_hours Float64 CODEC(ZSTD(1)) COMMENT 'A process was there, GPU-hours',
     unmeasured_gpu_hours Float64 CODEC(ZSTD(1)) COMMENT 'Held, and nobody can say whether the SMs were busy, GPU-hours'
 )

@@ -43,7 +43,7 @@ WITH
         FROM
         (
             SELECT DISTINCT team, pool, model, endpoint, use_case, gpu_model
-            FROM usage_hourly_versions
+            FROM owners_seen
         ) AS o
         INNER JOIN requests_in_force AS r ON r.team = o.team AND r.pool = o.pool
         WHERE r.model IN ('', o.model)

@@ -29,7 +29,7 @@ WITH
     owners AS
     (
         SELECT DISTINCT team, pool, model, endpoint, use_case, gpu_model
-        FROM usage_hourly_versions
+        FROM owners_seen
         WHERE team != ''
     ),
     fitting AS

@@ -35,44 +35,79 @@ DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
 WITH
     (SELECT prices FROM gpu_price_list) AS prices,
-    postings AS
+    usage AS
     (
         SELECT
             hour, request_group, cluster, host_pool, pool, team, model, endpoint, gpu_model,
-            toFloat64(0) AS requested,
-            sum(u.held_ms + u.unheld_ms) AS allocated,
-            sum(u.held_ms) AS held,
-            sum(u.active_ms) AS active,
-            sum(u.busy_ms) AS busy,
-            sum(u.unmeasured_ms) AS unmeasured,
-            sum(u.mem_mib_ms) AS mem_mib_ms
+            u.held_ms + u.unheld_ms AS allocated,
+            held_ms, active_ms, busy_ms, unmeasured_ms, mem_mib_ms
         FROM usage_by_request AS u
-        GROUP BY hour, request_group, cluster, host_pool, pool, team, model, endpoint, gpu_model
+    ),
+    asked AS
+    (
+        SELECT hour, request_group, sum(r.requested_gpu_hours) * 3600000 AS requested
+        FROM requested_hourly AS r
+        GROUP BY hour, request_group
+    ),
+    claims AS
+    (
+        SELECT hour, request_group, sum(u.allocated) AS claimed
+        FROM usage AS u
+        GROUP BY hour, request_group
+    ),
+    postings AS
+    (
+        SELECT
+            hour, cluster, host_pool, pool, team, model, endpoint, gpu_model,
+            toFloat64(0) AS requested,
+            u.allocated AS allocated,
+            u.held_ms AS held,
+            u.active_ms AS active,
+            u.busy_ms AS busy,
+            u.unmeasured_ms AS unmeasured,
+            u.mem_mib_ms AS mem_mib_ms,
+            toFloat64(0) AS unclaimed
+        FROM usage AS u
         UNION ALL
         SELECT
-            r.hour, r.request_group,
+            a.hour,
             g.fleet_cluster, g.pool, g.pool, g.team, g.model, g.endpoint, g.fleet_gpu_model,
-            sum(r.requested_gpu_hours) * 3600000,
-            0, 0, 0, 0, 0, 0
-        FROM requested_hourly AS r
-        INNER JOIN request_groups AS g ON g.request_group = r.request_group
-        GROUP BY ALL
+            a.requested,
+            0, 0, 0, 0, 0, 0,
+            greatest(a.requested - c.claimed, 0)
+        FROM asked AS a
+        INNER JOIN request_groups AS g ON g.request_group = a.request_group
+        LEFT JOIN claims AS c ON c.hour = a.hour AND c.request_group = a.request_group
+    ),
+    fitting AS
+    (
+        SELECT
+            host_pool,
+            gpu_model,
+            arrayMap(
+                price -> (price.priced_from, price.usd_per_gpu_hour),
+                arrayFilter(
+                    price -> price.pool IN ('', k.host_pool)
+                        AND (price.gpu_model = '' OR position(lowerUTF8(k.gpu_model), price.gpu_model) > 0),
+                    prices
+                )
+            ) AS prices
+        FROM
+        (
+            SELECT host_pool, gpu_model FROM owners_seen
+            UNION DISTINCT
+            SELECT pool, fleet_gpu_model FROM request_groups
+        ) AS k
     ),
     entries AS
     (
         SELECT
             hour, cluster, pool, team, model, endpoint, gpu_model,
-            requested, allocated, held, active, busy, unmeasured, mem_mib_ms,
-            sum(p.allocated) OVER (PARTITION BY hour, request_group) AS claimed,
-            if(p.requested > 0, greatest(p.requested - claimed, 0), 0) AS unclaimed,
-            unclaimed + (p.allocated - p.unmeasured - p.busy) AS waste,
-            arrayFirst(
-                price -> price.priced_from <= p.hour
-                    AND price.pool IN ('', p.host_pool)
-                    AND (price.gpu_model = '' OR position(lowerUTF8(p.gpu_model), price.gpu_model) > 0),
-                prices
-            ).usd_per_gpu_hour AS usd
+            requested, allocated, held, active, busy, unmeasured, mem_mib_ms, unclaimed,
+            p.unclaimed + (p.allocated - p.unmeasured - p.busy) AS waste,
+            arrayFirst(price -> price.1 <= p.hour, f.prices).2 AS usd
         FROM postings AS p
+        LEFT JOIN fitting AS f ON f.host_pool = p.host_pool AND f.gpu_model = p.gpu_model
     ),
     memory AS
     (

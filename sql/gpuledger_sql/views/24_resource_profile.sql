@@ -26,6 +26,8 @@ CREATE OR REPLACE VIEW resource_profile
     used_gpus_max Float64 COMMENT 'GPUs active at a time, highest minute, whole GPUs',
     allocated_gpus_p50 Float64 COMMENT 'GPUs allocated at a time, median of minutes, whole GPUs',
     allocated_gpus_p95 Float64 COMMENT 'GPUs allocated at a time, 95th percentile of minutes, whole GPUs',
+    used_minutes Map(UInt64, UInt64) COMMENT 'GPU time active in a minute, milliseconds of a whole GPU -> minutes of the day in which anything was allocated; adds up over days',
+    allocated_minutes Map(UInt64, UInt64) COMMENT 'GPU time allocated in a minute, milliseconds of a whole GPU -> minutes of the day; adds up over days',
     held_gpu_hours Float64 COMMENT 'A process was there, GPU-hours',
     unmeasured_gpu_hours Float64 COMMENT 'Held, and nobody can say whether the SMs were busy, GPU-hours'
 )
@@ -55,6 +57,14 @@ WITH
     ),
     days AS
     (
+        WITH
+            arrayFilter(
+                (used, allocated) -> allocated > 0,
+                arrayMap((a, u) -> a + u, h.active_by_minute, h.unmeasured_by_minute),
+                h.allocated_by_minute
+            ) AS used_then,
+            arrayFilter(allocated -> allocated > 0, h.allocated_by_minute) AS allocated_then,
+            arrayMap(minute -> toUInt64(1), allocated_then) AS minutes
         SELECT
             toDate(h.hour) AS day,
             team, model, endpoint, pool, gpu_model,
@@ -68,14 +78,10 @@ WITH
             max(notEmpty(h.sm_values)) AS sm_known,
             minArray(h.sm_values) AS sm_min,
             quantilesExactWeightedArray(0.5, 0.95, 0.99)(h.sm_values, h.sm_weights) AS sm,
-            quantilesExactArray(0.5, 0.95, 1)(arrayFilter(
-                (used, allocated) -> allocated > 0,
-                arrayMap((a, u) -> a + u, h.active_by_minute, h.unmeasured_by_minute),
-                h.allocated_by_minute
-            )) AS used,
-            quantilesExactArray(0.5, 0.95)(
-                arrayFilter(allocated -> allocated > 0, h.allocated_by_minute)
-            ) AS allocated
+            quantilesExactArray(0.5, 0.95, 1)(used_then) AS used,
+            quantilesExactArray(0.5, 0.95)(allocated_then) AS allocated,
+            sumMap(used_then, minutes) AS used_minutes,
+            sumMap(allocated_then, minutes) AS allocated_minutes
         FROM hours AS h
         GROUP BY day, team, model, endpoint, pool, gpu_model
     )
@@ -101,6 +107,8 @@ SELECT
     d.used[3] / 60000 AS used_gpus_max,
     d.allocated[1] / 60000 AS allocated_gpus_p50,
     d.allocated[2] / 60000 AS allocated_gpus_p95,
+    mapFromArrays(d.used_minutes.1, d.used_minutes.2) AS used_minutes,
+    mapFromArrays(d.allocated_minutes.1, d.allocated_minutes.2) AS allocated_minutes,
     d.held / 3600000 AS held_gpu_hours,
     d.unmeasured / 3600000 AS unmeasured_gpu_hours
 FROM days AS d
@@ -127,6 +135,8 @@ SELECT
     used_gpus_max,
     allocated_gpus_p50,
     allocated_gpus_p95,
+    used_minutes,
+    allocated_minutes,
     held_gpu_hours,
     unmeasured_gpu_hours
 FROM resource_profile_versions FINAL
