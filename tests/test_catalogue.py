@@ -100,6 +100,7 @@ def kept(
     finally:
         source.block.set()
         catalogue.stop()
+        catalogue._thread.join(10)  # it must not speak in the log of the next test
 
 
 def test_workload_when_listed_then_found_without_asking() -> None:
