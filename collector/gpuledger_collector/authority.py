@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +14,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from gpuledger_collector import whole_file
 
 CA_FILE, KEY_FILE = "ca.pem", "ca.key"
 
@@ -144,14 +144,7 @@ def _written(
 ) -> Issued:
     encoding = serialization.Encoding.PEM
     form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    _write(key_file, key.private_bytes(encoding, form, plain), 0o600)
-    _write(certificate_file, made.public_bytes(encoding), 0o644)
+    whole_file.write(key_file, key.private_bytes(encoding, form, plain), 0o600)
+    whole_file.write(certificate_file, made.public_bytes(encoding), 0o644)
+    certificate_file.chmod(0o644)  # for everybody, whatever our umask
     return Issued(certificate_file, key_file, made.not_valid_after_utc)
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """Put the file in place at once, and never open to more than `mode` says."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as new:
-        new.write(content)
-        os.fchmod(new.fileno(), mode)
-    Path(new.name).replace(path)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from pathlib import Path
 
 import click
 
 from gpuledger_agent.options import Refused
+from gpuledger_collector import whole_file
 
 
 def write(text: str, path: Path | None) -> None:
@@ -25,19 +24,6 @@ def write(text: str, path: Path | None) -> None:
         if target.exists() and not target.is_file():
             path.write_text(text, encoding="utf-8")
         else:
-            _replace(target, text)
+            whole_file.write(target, text.encode(), 0o666)
     except OSError as error:
         raise Refused(f"--output {path}: {error.strerror}") from error
-
-
-def _replace(target: Path, text: str) -> None:
-    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)

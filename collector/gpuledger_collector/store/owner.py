@@ -13,6 +13,7 @@ import secrets
 import stat
 from pathlib import Path
 
+from gpuledger_collector import whole_file
 from gpuledger_collector.store.client import StoreConfig, StoreError
 
 USER = "owner"
@@ -30,13 +31,13 @@ def password(directory: Path) -> str:
     """The owner's password; random, made the first time. Raises OSError."""
     path = directory / _PASSWORD
     if not _ours(path):
-        _write(path, secrets.token_urlsafe(32))
+        whole_file.write(path, f"{secrets.token_urlsafe(32)}\n".encode(), 0o600)
     return path.read_text("ascii").strip()
 
 
 def announce(directory: Path, url: str) -> None:
     """Say where ClickHouse answers, to whoever runs it. Raises OSError."""
-    _write(directory / _URL, url)
+    whole_file.write(directory / _URL, f"{url}\n".encode(), 0o600)
 
 
 def store(directory: Path) -> StoreConfig:
@@ -75,14 +76,3 @@ def _ours(path: Path) -> bool:
         return False
     alone = not stat.S_IMODE(found.st_mode) & 0o077
     return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and alone
-
-
-def _write(path: Path, text: str) -> None:
-    """Put the text there whole or not at all, for its user alone."""
-    new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(f"{text}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    new.rename(path)
