@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
+
+from gpuledger_collector import moments
 
 
 class UnknownFindingError(LookupError):
@@ -49,7 +51,4 @@ def read_until(text: str, now: datetime) -> datetime:
     number, unit = text[:-1], text[-1:]
     if number.isascii() and number.isdigit() and unit in {"d", "h"} and len(number) <= 5:
         return now + (timedelta(days=int(number)) if unit == "d" else timedelta(hours=int(number)))
-    moment = datetime.fromisoformat(text)
-    if len(text) == len("2026-01-31"):
-        moment += timedelta(days=1)
-    return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    return moments.read(text, end=True)

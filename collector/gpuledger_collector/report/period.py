@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from gpuledger_collector import moments
+
 _HOUR = timedelta(hours=1)
 _UNITS = {"h": _HOUR, "d": timedelta(days=1), "w": timedelta(weeks=1)}
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -56,7 +58,7 @@ def read_period(since: str, until: str | None, now: datetime) -> Period:
     if too_early:
         raise PeriodError("--since: the period and the one before it reach back beyond 1970")
     if begin >= present:
-        raise PeriodError(f"--since {since}: lies in the future; it is {now:%Y-%m-%d %H:%M} UTC")
+        raise PeriodError(f"--since {since}: lies in the future; it is {moments.shown(now)}")
     if begin >= end:
         raise PeriodError(f"--since {since}: is not before --until {until}")
     return period
@@ -73,10 +75,7 @@ def _length(text: str) -> timedelta | None:
 
 def _moment(option: str, text: str, *, end: bool = False) -> datetime:
     try:
-        moment = datetime.fromisoformat(text)
-        if end and len(text) == len("2026-01-31"):
-            moment += timedelta(days=1)
-        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+        return moments.read(text, end=end)
     except (ValueError, OverflowError) as error:
         example = "2026-01-31 or 2026-01-31T08:00+01:00"
         example = example if end else f"7d, 12h, {example}"

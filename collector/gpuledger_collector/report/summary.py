@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gpuledger_collector.moments import shown
 from gpuledger_collector.report.document import Figure, counted
 from gpuledger_collector.report.findings_of import findings_of
 from gpuledger_collector.report.model import Report, Row
@@ -76,7 +77,7 @@ def nothing(report: Report) -> str:
     whose = f"of team {report.team} " if report.team else ""
     return (
         f"The books have nothing {whose}in this period: nothing was requested and nothing ran."
-        f" Newest telemetry of the fleet: {newest:%Y-%m-%d %H:%M} UTC."
+        f" Newest telemetry of the fleet: {shown(newest)}."
     )
 
 

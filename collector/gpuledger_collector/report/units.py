@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from datetime import datetime
 
+from gpuledger_collector.moments import shown
+
 UNKNOWN = "unknown"
 
 _UNITS = (
@@ -66,7 +68,7 @@ def change(value: float | None, before: float | None) -> str:
 
 def moment(at: datetime | None) -> str:
     """A time to the minute, UTC."""
-    return UNKNOWN if at is None else f"{at:%Y-%m-%d %H:%M} UTC"
+    return UNKNOWN if at is None else shown(at)
 
 
 def _digits(value: float) -> str:

@@ -17,10 +17,10 @@ from gpuledger_collector.ledger.notify.wording import (
     clean,
     commands,
     facts,
-    moment,
     money,
     who,
 )
+from gpuledger_collector.moments import shown
 
 PATH = "/api/v2/alerts"
 
@@ -109,7 +109,7 @@ def _annotations(notice: Notice, wording: Wording) -> dict[str, str]:
         description=wording.what(notice),
         remedy=wording.remedy(notice),
         evidence=", ".join(evidence),
-        since=moment(notice.first_seen),
+        since=shown(notice.first_seen),
         model=apart.get("model", ""),
         endpoint=apart.get("endpoint", ""),
         usd_per_week=apart.get("usd_per_week", ""),

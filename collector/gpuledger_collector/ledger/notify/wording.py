@@ -12,6 +12,7 @@ from urllib.parse import quote
 from gpuledger_agent.text import one_line
 from gpuledger_collector.ledger.notify.notice import OPENED, RESOLVED, Notice
 from gpuledger_collector.ledger.rules import Rule
+from gpuledger_collector.moments import shown
 
 MAX_TEXT = 300
 """Characters of a text that a team or a host chose."""
@@ -80,9 +81,9 @@ def who(notice: Notice) -> dict[str, str]:
 def facts(notice: Notice) -> dict[str, str]:
     """Whom it concerns, the money, the evidence, and since when; by name, in this order."""
     evidence = {clean(k): clean(v) for k, v in sorted(notice.evidence.items()) if k not in WHO}
-    times = {"since": moment(notice.first_seen)}
+    times = {"since": shown(notice.first_seen)}
     if notice.resolved_at is not None:
-        times["resolved"] = moment(notice.resolved_at)
+        times["resolved"] = shown(notice.resolved_at)
     return {**who(notice), **money(notice), **evidence, **times}
 
 
@@ -112,11 +113,6 @@ def clean(text: str, limit: int = MAX_TEXT) -> str:
     """Text of strangers: on one line, nothing in it that does not print, and not too long."""
     line = one_line(text[: limit + 1])
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
-
-
-def moment(at: datetime) -> str:
-    """A time for people."""
-    return f"{at:%Y-%m-%d %H:%M} UTC"
 
 
 def example(receiver: str, at: datetime) -> Notice:
