@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,7 +85,12 @@ def tell(name: str, peer: float, *times: float) -> None:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    on_fleet(__doc__, lambda client, _: measure(client))
+
+
+def on_fleet(what: str | None, measure: Callable[[Client, int], None]) -> None:
+    """Fill a ClickHouse as the command line says, and measure there, given the days."""
+    parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--data", type=Path, default=openb.DATA)
     parser.add_argument("--days", type=int, default=30)
     options = parser.parse_args()
@@ -99,7 +104,7 @@ def main() -> None:
     ):
         migrate(client)
         fill(client, options.data, options.days)
-        measure(client)
+        measure(client, options.days)
 
 
 def measure(client: Client) -> None:

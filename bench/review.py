@@ -6,24 +6,18 @@ the renderers: milliseconds, and how many times as long as a plain sum over one 
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from bench import openb
-from bench.fleet_views import PEER, fill, milliseconds, tell
+from clickhouse_connect.driver.client import Client
+
+from bench.fleet_views import PEER, milliseconds, on_fleet, tell
 from gpuledger_collector.report import as_csv, as_html, as_json, as_markdown, queries
 from gpuledger_collector.report.ask import ask
 from gpuledger_collector.report.model import Report
 from gpuledger_collector.report.period import read_period
-from gpuledger_collector.store.client import connect
-from gpuledger_collector.store.embedded import EmbeddedServer
-from gpuledger_collector.store.migrate import migrate
 
 RENDERERS = {"html": as_html, "markdown": as_markdown, "json": as_json, "csv": as_csv}
 
@@ -40,31 +34,20 @@ def timed(work: Callable[..., Any], *given: Any) -> tuple[Any, float]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=openb.DATA)
-    parser.add_argument("--days", type=int, default=30)
-    options = parser.parse_args()
-    if not (options.data / openb.PODS).exists():
-        print(f"{options.data}: no files of openb there; name their folder with --data")
-        return
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        EmbeddedServer(Path(folder)) as server,
-        connect(replace(server.store, database="bench"), create_database=True) as client,
-    ):
-        migrate(client)
-        fill(client, options.data, options.days)
-        peer = milliseconds(client, PEER)
-        tell("the peer", peer, peer)
-        for length in ("7d", f"{options.days}d"):
-            period = read_period(length, None, datetime.now(UTC))
-            for query in queries.load():
-                tell(
-                    f"{length} {query.name}", peer, milliseconds(client, query.printed(period, ""))
-                )
-            report, took = timed(ask, client, period, "", datetime.now(UTC))
-            tell(f"{length} all queries", peer, took)
-            _render(report, length, peer)
+    on_fleet(__doc__, measure)
+
+
+def measure(client: Client, days: int) -> None:
+    """A week, then all days."""
+    peer = milliseconds(client, PEER)
+    tell("the peer", peer, peer)
+    for length in ("7d", f"{days}d"):
+        period = read_period(length, None, datetime.now(UTC))
+        for query in queries.load():
+            tell(f"{length} {query.name}", peer, milliseconds(client, query.printed(period, "")))
+        report, took = timed(ask, client, period, "", datetime.now(UTC))
+        tell(f"{length} all queries", peer, took)
+        _render(report, length, peer)
 
 
 def _render(report: Report, length: str, peer: float) -> None:
