@@ -7,13 +7,14 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuledger_collector.rollup import Rollup
 from gpuledger_collector.rollup_days import DayRollup
 from tests.day_books import figures, held_by_day, same_as
 from tests.ledger_fleet import BASE, empty, gpu, insert, process
+from tests.random_books import RANDOM_BOOKS
 from tests.test_rollup_days import price, request, two_days
 
 NEVER = date(2106, 1, 1)
@@ -42,12 +43,7 @@ def read_by_hour(client: Client) -> tuple[date, date]:
     return row
 
 
-@settings(
-    max_examples=6,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(RANDOM_BOOKS, max_examples=6)
 @given(rng=st.randoms(use_true_random=False))
 def test_views_by_day_when_days_stand_then_they_say_what_the_hours_say(
     client: Client, rng: random.Random

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuledger_collector.rollup import Rollup
 from tests.ledger_fleet import BASE, MS_PER_HOUR, Fleet, empty, gpu, insert, random_fleet
+from tests.random_books import RANDOM_BOOKS
 
 
 def deliver(client: Client, fleet: Fleet, rng: random.Random) -> None:
@@ -33,12 +34,7 @@ def ledger(client: Client) -> dict[Any, Any]:
     return {tuple(row[name] for name in names): row for row in rows}
 
 
-@settings(
-    max_examples=10,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(RANDOM_BOOKS, max_examples=10)
 @given(rng=st.randoms(use_true_random=False))
 def test_ledger_when_rows_come_late_and_twice_then_it_balances_and_tells_the_truth(
     client: Client, rng: random.Random

@@ -7,12 +7,13 @@ from datetime import timedelta
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuledger_collector.report import queries
 from gpuledger_collector.report.period import Period
 from tests.ledger_fleet import BASE, empty, insert
+from tests.random_books import RANDOM_BOOKS
 from tests.test_days_stand import rest
 from tests.test_rollup_days import two_days
 
@@ -47,12 +48,7 @@ HOUR = timedelta(hours=1)
 MIDNIGHT = BASE.replace(hour=0)
 
 
-@settings(
-    max_examples=4,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(RANDOM_BOOKS, max_examples=4)
 @given(rng=st.randoms(use_true_random=False))
 def test_profiles_when_the_period_cuts_days_then_they_are_those_of_its_minutes(
     client: Client, rng: random.Random

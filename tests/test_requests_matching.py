@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuledger_collector.rollup import Rollup
@@ -32,6 +32,7 @@ from tests.ledger_fleet import (
     process,
     random_fleet,
 )
+from tests.random_books import RANDOM_BOOKS
 
 LONG_AGO = BASE - timedelta(days=30)
 
@@ -172,12 +173,7 @@ def told_by_team(client: Client) -> dict[tuple[datetime, str], Any]:
     return {(hour, team): pytest.approx(sums) for hour, team, *sums in rows}
 
 
-@settings(
-    max_examples=12,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(RANDOM_BOOKS, max_examples=12)
 @given(rng=st.randoms(use_true_random=False))
 def test_ledger_when_requests_are_any_then_requested_and_unclaimed_are_the_truth(
     client: Client, rng: random.Random

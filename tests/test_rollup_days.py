@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuledger_collector.rollup import Rollup
@@ -29,6 +29,7 @@ from tests.ledger_fleet import (
     process,
     random_fleet,
 )
+from tests.random_books import RANDOM_BOOKS
 from tests.traffic_books import served
 
 DAY = timedelta(days=1)
@@ -94,12 +95,7 @@ def fleet_rows(fleet: Fleet) -> list[Row]:
     return [row for rows in fleet.rows.values() for row in rows]
 
 
-@settings(
-    max_examples=6,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(RANDOM_BOOKS, max_examples=6)
 @given(rng=st.randoms(use_true_random=False))
 def test_views_by_day_when_hours_have_gone_then_they_say_what_the_hours_said(
     client: Client, rng: random.Random

@@ -8,11 +8,12 @@ from decimal import Decimal
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuledger_collector.rollup import Rollup
 from tests.ledger_fleet import BASE, empty, insert, process
+from tests.random_books import RANDOM_BOOKS
 from tests.slo_books import assert_within, attainment, objective, percentile, promise
 from tests.traffic_books import TRITON_S, VLLM_S, microseconds, served
 
@@ -23,12 +24,7 @@ FAST, SLOW = [200.0] * 19, [1_200.0]
 """Requests in milliseconds: in buckets of vLLM, surely inside and surely outside a second."""
 
 
-@settings(
-    max_examples=15,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(RANDOM_BOOKS, max_examples=15)
 @given(rng=st.randoms(use_true_random=False))
 def test_bounds_when_servers_cut_differently_then_the_truth_lies_within(
     client: Client, rng: random.Random

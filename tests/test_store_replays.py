@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ledger_fleet import BASE, TABLES, Row, empty, insert, random_fleet
+from tests.random_books import RANDOM_BOOKS
 
 HOST = {"cluster": "east", "host": "host-0"}
 WINDOW = {"ts": BASE, "window_s": 10, **HOST}
@@ -30,12 +31,7 @@ def shown(client: Client, table: str) -> list[Any]:
     return list(client.query(f"SELECT * FROM {view} ORDER BY ALL").result_rows)
 
 
-@settings(
-    max_examples=6,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(RANDOM_BOOKS, max_examples=6)
 @given(rng=st.randoms(use_true_random=False))
 def test_windows_when_sent_again_in_any_order_then_each_is_shown_once(
     client: Client, rng: random.Random

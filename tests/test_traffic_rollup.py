@@ -9,11 +9,12 @@ from datetime import timedelta
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.day_books import roll_up
 from tests.ledger_fleet import BASE, Row, empty, insert, keep
+from tests.random_books import RANDOM_BOOKS
 from tests.traffic_books import TRITON_S, VLLM_S, microseconds, served
 
 SUMS = ("requests", "errors", "prompt_tokens", "generated_tokens", "running_ms", "latency_ms")
@@ -64,12 +65,7 @@ def books(client: Client, grain: str) -> dict[tuple[Any, ...], Counter[Any]]:
     return told
 
 
-@settings(
-    max_examples=8,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(RANDOM_BOOKS, max_examples=8)
 @given(rng=st.randoms(use_true_random=False))
 def test_traffic_when_sent_in_parts_and_again_then_hours_and_days_are_sums_of_each_window_once(
     client: Client, rng: random.Random
