@@ -70,14 +70,14 @@ class _Socket:
 
 def discover(subjects: Sequence[Subject], families: Sequence[Family], proc: Path) -> Found:
     """Look at the processes of all these workloads. Never raises."""
-    groups = members(subjects, proc)
+    sharing: dict[Group, list[Subject]] = {}
+    for subject in subjects:
+        sharing.setdefault(group_of(subject, proc), []).append(subject)
+    groups = members(sharing.keys() - {()}, proc)
     shared = shared_namespaces(proc)
     tables: dict[int, dict[int, Listener]] = {}
     sockets = {group: _sockets(pids, tables, shared, proc) for group, pids in groups.items()}
     held = {one.listener.inode for found in sockets.values() for one in found if one.link}
-    sharing: dict[Group, list[Subject]] = {}
-    for subject in subjects:
-        sharing.setdefault(group_of(subject, proc), []).append(subject)
     found = Found(frozenset(groups))
     taken: set[int] = set()
     for group, alike in sharing.items():
@@ -128,6 +128,8 @@ def _divided(
     if len(alike) == 1:
         return [(alike[0], list(sockets))]
     by_age = sorted(alike, key=lambda subject: subject.pid or 1 << 30)
+    if not sockets:
+        return [(subject, []) for subject in by_age]
     ports = {subject: _port_said(subject) for subject in by_age}
     lines = {subject: set(ancestors(subject.pid, proc)) for subject in by_age}
     divided: dict[Subject, list[_Socket]] = {subject: [] for subject in by_age}

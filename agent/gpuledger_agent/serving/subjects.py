@@ -5,7 +5,8 @@ A server is seldom the process on the GPU, but one beside it: of the same contai
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,9 +82,8 @@ class Subjects:
             self._found[key] = subject
 
 
-def members(subjects: Iterable[Subject], proc: Path) -> dict[Group, list[int]]:
-    """The processes of each of these groups, `group_of` each subject, as there are now."""
-    groups = {group_of(subject, proc) for subject in subjects} - {()}
+def members(groups: AbstractSet[Group], proc: Path) -> dict[Group, list[int]]:
+    """The processes of each of these groups, as there are now."""
     sessions = {group[1] for group in groups if group[0] == _SESSION}
     found: dict[Group, list[int]] = {group: [] for group in groups}
     named: dict[str, Group] = {}
@@ -92,7 +92,7 @@ def members(subjects: Iterable[Subject], proc: Path) -> dict[Group, list[int]]:
             named[text] = _group_of(text)
         group = named[text]
         if not group and text in sessions:
-            group = _session(pid, proc)
+            group = _session(pid, text, proc)
         if group in found:
             found[group].append(pid)
     return found
@@ -100,7 +100,12 @@ def members(subjects: Iterable[Subject], proc: Path) -> dict[Group, list[int]]:
 
 def group_of(subject: Subject, proc: Path) -> Group:
     """What the processes of this workload have in common; () if it is gone."""
-    return subject.group or _session(subject.pid, proc)
+    if subject.group:
+        return subject.group
+    try:
+        return _session(subject.pid, _cgroup(subject.pid, proc), proc)
+    except OSError:
+        return ()
 
 
 def ancestors(pid: int, proc: Path) -> Iterator[int]:
@@ -129,12 +134,10 @@ def _group_of(text: str) -> Group:
     return (text,) if inner.id.endswith(".service") else ()
 
 
-def _session(pid: int, proc: Path) -> Group:
+def _session(pid: int, text: str, proc: Path) -> Group:
     """The session of a process (setsid(2)), with its cgroup and user; () if it is gone."""
-    home = proc / str(pid)
     try:
-        text = (home / "cgroup").read_text("utf-8", "replace")
-        return _SESSION, text, int(_stat(pid, proc)[3]), home.stat().st_uid
+        return _SESSION, text, int(_stat(pid, proc)[3]), (proc / str(pid)).stat().st_uid
     except (OSError, ValueError, IndexError):
         return ()
 
@@ -151,8 +154,12 @@ def _cgroups(proc: Path) -> Iterator[tuple[int, str]]:
         if number >= MAX_PROCESSES:
             return
         try:
-            with (proc / str(pid) / "cgroup").open("rb") as file:
-                text = file.read(CGROUP_LIMIT).decode("utf-8", "replace")
+            text = _cgroup(pid, proc)
         except OSError:
             continue
         yield pid, text
+
+
+def _cgroup(pid: int, proc: Path) -> str:
+    with (proc / str(pid) / "cgroup").open("rb") as file:
+        return file.read(CGROUP_LIMIT).decode("utf-8", "replace")
