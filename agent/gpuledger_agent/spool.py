@@ -16,7 +16,7 @@ from gpuledger_agent.spool_file import SpoolFile, Unreadable, must_reopen, passe
 from gpuledger_agent.spool_lock import SpoolLock
 from gpuledger_agent.spool_losses import Losses
 from gpuledger_agent.spool_pending import Pending
-from gpuledger_agent.spool_repair import replace_damaged
+from gpuledger_agent.spool_repair import mend, opened, take_place
 from gpuledger_agent.spool_state import SpoolState, refusal
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 
@@ -150,7 +150,7 @@ class Spool:
     def _open(self) -> SpoolFile:
         """Open the file and count what is there. Raises sqlite3.Error, OSError or Unreadable."""
         self._owned.take()
-        file = self._file = SpoolFile(self._path)
+        file = self._file = opened(self._path)
         waiting, size = file.size()
         self._count, self._bytes = waiting + len(self._pending), size + self._pending.bytes
         self.newest = max(self.newest, file.newest())
@@ -280,19 +280,22 @@ class Spool:
             raise Unreadable(reason)
         first = self.earlier_until is None
         pending = self._pending
-        file, saved, aside = replace_damaged(
+        file, saved = mend(
             self._path, lambda n: not pending.deletes(n) and n not in pending, inherit=first
         )
+        try:
+            if first:
+                self._losses.inherit(file.gaps(), file.written_until())
+            self._until = max(self._until, file.written_until())
+            self._losses.add(Gap(self._until, self._until, 0, GapReason.CORRUPT))
+            file.save(pending.after(0), (), self._losses.pending(), self._until)
+        finally:
+            file.close()
+        aside = take_place(self._path)
+        pending.done()
         log.error(
             "event=spool_damaged reason=%r saved=%d set_aside=%s remedy=%r",
             *(reason, saved, aside, "check the disk; the file set aside is for a human"),
         )
-        if first:
-            self._losses.inherit(file.gaps(), file.written_until())
-        self._until = max(self._until, file.written_until())
-        self._losses.add(Gap(self._until, self._until, 0, GapReason.CORRUPT))
-        file.save(pending.after(0), (), self._losses.pending(), self._until)
-        file.close()
-        pending.done()
         self._open()
         self._writable = True

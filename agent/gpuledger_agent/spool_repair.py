@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -11,29 +12,66 @@ from gpuledger_agent.gaps import Gap, GapReason
 from gpuledger_agent.spool_entry import Entry
 from gpuledger_agent.spool_file import SpoolFile
 
+PARTS = ("", "-wal", "-shm")
+"""Ends of the names of the files that make up one of SQLite's."""
+
 U32 = 1 << 32
 """What a damaged file says beyond this is no figure of ours."""
 
 
-def replace_damaged(
-    path: Path, wanted: Callable[[int], bool], *, inherit: bool
-) -> tuple[SpoolFile, int, Path]:
-    """Begin another file in the place of this one.
+def mend(path: Path, wanted: Callable[[int], bool], *, inherit: bool) -> tuple[SpoolFile, int]:
+    """Begin another file beside a damaged one, for `take_place`.
 
     Of its batches those whose sequence is `wanted` come over, and with `inherit` what it had to
-    tell. Returns the new file, how many batches came, and where the old file is. Raises
-    sqlite3.Error, OSError or Unreadable.
+    tell. Returns the new file, and how many batches came. Raises sqlite3.Error, OSError or
+    Unreadable.
     """
-    aside = set_aside(path)
-    file = SpoolFile(path)
+    file = SpoolFile(_beside(path))
     saved = 0
-    for entry in salvage(aside):
+    for entry in salvage(path):
         if wanted(entry.sequence):
             file.save([entry], (), (), entry.last)
             saved += 1
     if inherit:
-        file.save((), (), *heritage(aside))
-    return file, saved, aside
+        file.save((), (), *heritage(path))
+    return file, saved
+
+
+def take_place(path: Path) -> Path:
+    """Put the file that `mend` made, now closed, in the place of the damaged one.
+
+    That one goes to another name, over one of before. Returns where it is. Raises OSError.
+    """
+    if _part(_beside(path), "-wal").exists():
+        raise OSError(errno.EIO, "cannot write what was saved of a damaged spool")
+    aside = _part(path, ".damaged")
+    # With its log, which may hold what was written last.
+    for part in PARTS:
+        with suppress(FileNotFoundError):
+            _part(path, part).replace(_part(aside, part))
+    _beside(path).replace(path)
+    return aside
+
+
+def opened(path: Path | None) -> SpoolFile:
+    """The file, or with None one in memory; replaced, if a kill has interrupted that.
+
+    Raises sqlite3.Error, OSError or Unreadable.
+    """
+    if path is not None:
+        _finish(path)
+    return SpoolFile(path)
+
+
+def _finish(path: Path) -> None:
+    """Complete, or undo, what a kill has interrupted."""
+    beside = _beside(path)
+    if path.exists():
+        _remove(beside)
+    elif beside.exists():
+        # Its log would be taken for that of the new file.
+        _remove(path)
+        beside.replace(path)
 
 
 def salvage(path: Path) -> Iterator[Entry]:
@@ -72,16 +110,20 @@ def heritage(path: Path) -> tuple[list[Gap], int]:
             sql = "SELECT value FROM meta WHERE key = 'written_until'"
             [until] = db.execute(sql).fetchone()
     if type(until) is not int or not 0 < until < U32:
-        parts = (path, path.with_name(path.name + "-wal"))
+        parts = (path, _part(path, "-wal"))
         until = int(max(part.stat().st_mtime for part in parts if part.exists()))
     return gaps, until
 
 
-def set_aside(path: Path) -> Path:
-    """Move a damaged file out of the way, over one of before; return where. Raises OSError."""
-    aside = path.with_name(path.name + ".damaged")
-    # With its log, which may hold what was written last.
-    for rest in ("", "-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + rest).replace(aside.with_name(aside.name + rest))
-    return aside
+def _beside(path: Path) -> Path:
+    """Where another file is made, in the time before it takes its place."""
+    return _part(path, ".mended")
+
+
+def _part(path: Path, end: str) -> Path:
+    return path.with_name(path.name + end)
+
+
+def _remove(path: Path) -> None:
+    for part in PARTS:
+        _part(path, part).unlink(missing_ok=True)
