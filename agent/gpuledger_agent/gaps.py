@@ -12,14 +12,22 @@ DAY_S = 86_400
 
 
 class GapReason(IntEnum):
-    """Why windows are missing; values are those of the wire."""
+    """Why windows are missing; values are those of the wire.
 
+    Reasons that only a newer agent knows, which wrote this spool before, are UNSPECIFIED.
+    """
+
+    UNSPECIFIED = 0
     SPOOL_FULL = 1
     SPOOL_AGE = 2
     DISK = 3
     CORRUPT = 4
     REFUSED = 5
     STOPPED = 6
+
+    @classmethod
+    def _missing_(cls, value: object) -> GapReason | None:
+        return cls.UNSPECIFIED if isinstance(value, int) else None
 
 
 @dataclass(frozen=True, slots=True)
