@@ -61,3 +61,16 @@ def test_bytes_when_they_are_no_message_then_only_they_are_refused(raw: bytes, s
     assert [v.rows for v, body in zip(verdicts, bodies, strict=True) if body is good] == [5, 5]
     usage = [insert.rows for insert in packed.inserts if insert.table == "process_usage_raw"]
     assert usage == [8]
+
+
+def test_gap_when_it_goes_beyond_its_day_then_it_alone_is_refused() -> None:
+    """A view makes hours of gaps: one of a century would be the trouble of all who read it."""
+    noon = 1_735_732_800
+    made = wire.Batch(sequence=1, dictionary=[""])
+    made.telemetry_gaps.window_start.extend([noon, noon, noon])
+    made.telemetry_gaps.gap_s.extend([43_200, 43_201, 2**32 - 1])
+    made.telemetry_gaps.rows.extend([1, 1, 1])
+    packed = packed_alone(wire.AgentMessage(batch=made), noon + 60)
+    [verdict] = packed.verdicts
+    assert (verdict.rows, verdict.refused) == (1, 2)
+    assert verdict.reason == "telemetry_gaps row 1: gap_s goes beyond its UTC day"
