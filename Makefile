@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint format bench proto schema soak runtimes clean
+.PHONY: demo test lint format bench proto schema soak fuzz runtimes clean
 
 demo: $(VENV)/.all
 	@$(BIN)/gpuledger demo $(DEMO)
@@ -34,6 +34,10 @@ schema: $(VENV)/.dev
 # As root, so that disks can be filled; SOAK="--faults 200 --minutes 4 --seed 7" for a shorter one.
 soak: $(VENV)/.dev
 	@$(BIN)/python -m tests.faults $(SOAK)
+
+# FUZZ="--target spools --minutes 5 --seed 7" for another reader, or another course.
+fuzz: $(VENV)/.dev
+	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
 # What some tests need and skip without: the real runtimes, the real Slurm and a real browser.
 RUNTIMES := containerd runc podman conmon busybox-static docker.io iptables slurm-wlm munge chromium

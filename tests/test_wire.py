@@ -1,77 +1,22 @@
-"""Recorded agents are understood for ever, and fuzzed ones do no harm."""
+"""Batches that no agent would send do no harm to others."""
 
 from __future__ import annotations
 
 import random
 import time
-from pathlib import Path
 
-import pytest
-from clickhouse_connect.driver.client import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuledger_collector.columns import Source
 from gpuledger_collector.packing import Message, Packed, pack
-from gpuledger_collector.serve import CollectorThread
-from gpuledger_collector.tables import TABLES
 from gpuledger_proto.v1 import telemetry_pb2 as wire
-from tests.collector_fixture import WireAgent, batch
-from tests.wire.record import START, load, messages
-
-RECORDINGS = sorted(Path(__file__).parent.glob("wire/*.bin"))
-
-
-@pytest.mark.parametrize("recording", RECORDINGS, ids=lambda path: path.stem)
-def test_recording_when_checked_then_every_row_is_understood(recording: Path) -> None:
-    hello, batch = load(recording)
-    packed = packed_alone(hello, START + 60), packed_alone(batch, START + 60)
-    assert [p.verdicts[0].reason for p in packed] == ["", ""]
-    rows = {insert.table: insert.rows for each in packed for insert in each.inserts}
-    assert rows == {
-        "hosts_raw": 1,
-        "gpus_raw": 1,
-        "process_usage_raw": 2,
-        "gpu_usage_raw": 1,
-        "agent_health_raw": 1,
-    }
+from tests.collector_fixture import batch
 
 
 def packed_alone(message: wire.AgentMessage, now: float) -> Packed:
     source = Source("", message.hello.host or "h", "")
     return pack([Message(source, message.SerializeToString(), now)], (0.0, now))
-
-
-def test_recording_when_streamed_then_its_rows_are_in_the_books(
-    collector: CollectorThread, client: Client
-) -> None:
-    """The recorded window is moved to the present; nothing else is touched."""
-    hello, sent = load(RECORDINGS[0])
-    now = int(time.time()) // 10 * 10 - 10
-    for table in TABLES:
-        column = getattr(sent.batch, table.name).window_start
-        column[:] = [now] * len(column)
-    with WireAgent(collector.address, hello.hello.host) as agent:
-        agent.say(hello)
-        agent.say(sent)
-        assert agent.acks(1) == [1]
-    rows = client.query(
-        "SELECT cluster, host, host_pool, pid, team, endpoint, held_ms, sm_busy_ms, mem_mib_max,"
-        " context, workload FROM process_usage ORDER BY pid"
-    ).result_rows
-    assert rows == [
-        ("fra1", "gpu-node-17", "production", 4242, "search", "rank", 7000, 4000, 40960,
-         "compute", "python3[4242]"),
-        ("fra1", "gpu-node-17", "production", 4711, "", "", 2000, 0, None,
-         "graphics", "Xorg[4711]"),
-    ]  # fmt: skip
-    gpu = client.query("SELECT gpu_index, power_w_max, tensor_pct_mean FROM gpu_usage").result_rows
-    assert gpu == [(3, 401, None)]
-
-
-def test_agent_when_it_speaks_today_then_older_collectors_saw_the_same_bytes() -> None:
-    """What is recorded as this version must stay what this version says."""
-    assert load(RECORDINGS[-1]) == messages()
 
 
 NUMBERS = st.one_of(st.integers(0, 200), st.integers(0, 2**32 - 1))
@@ -116,3 +61,16 @@ def test_bytes_when_they_are_no_message_then_only_they_are_refused(raw: bytes, s
     assert [v.rows for v, body in zip(verdicts, bodies, strict=True) if body is good] == [5, 5]
     usage = [insert.rows for insert in packed.inserts if insert.table == "process_usage_raw"]
     assert usage == [8]
+
+
+def test_gap_when_it_goes_beyond_its_day_then_it_alone_is_refused() -> None:
+    """A view makes hours of gaps: one of a century would be the trouble of all who read it."""
+    noon = 1_735_732_800
+    made = wire.Batch(sequence=1, dictionary=[""])
+    made.telemetry_gaps.window_start.extend([noon, noon, noon])
+    made.telemetry_gaps.gap_s.extend([43_200, 43_201, 2**32 - 1])
+    made.telemetry_gaps.rows.extend([1, 1, 1])
+    packed = packed_alone(wire.AgentMessage(batch=made), noon + 60)
+    [verdict] = packed.verdicts
+    assert (verdict.rows, verdict.refused) == (1, 2)
+    assert verdict.reason == "telemetry_gaps row 1: gap_s goes beyond its UTC day"

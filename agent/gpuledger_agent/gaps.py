@@ -10,16 +10,30 @@ from gpuledger_proto.v1 import telemetry_pb2 as wire
 
 DAY_S = 86_400
 
+LONGEST_S = 366 * DAY_S
+"""Nothing waits for longer. A gap beyond it is damage, and would be a batch for each day."""
+
+U32 = 1 << 32
+"""What a file says beyond this is no figure of ours."""
+
 
 class GapReason(IntEnum):
-    """Why windows are missing; values are those of the wire."""
+    """Why windows are missing; values are those of the wire.
 
+    Reasons that only a newer agent knows, which wrote this spool before, are UNSPECIFIED.
+    """
+
+    UNSPECIFIED = 0
     SPOOL_FULL = 1
     SPOOL_AGE = 2
     DISK = 3
     CORRUPT = 4
     REFUSED = 5
     STOPPED = 6
+
+    @classmethod
+    def _missing_(cls, value: object) -> GapReason | None:
+        return cls.UNSPECIFIED if isinstance(value, int) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +47,15 @@ class Gap:
     end: int
     rows: int
     reason: GapReason
+
+
+def noted(start: object, end: object, rows: object, reason: object) -> Gap | None:
+    """A gap as a file tells of it; None if these figures cannot be."""
+    match start, end, rows, reason:
+        case int(), int(), int(), int() if 0 <= start <= end < U32 and 0 <= rows < U32:
+            gap = Gap(start, end, rows, GapReason(reason))
+            return gap if end - start <= LONGEST_S else None
+    return None
 
 
 def merged(gaps: Iterable[Gap]) -> list[Gap]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 from zlib import crc32
@@ -30,6 +31,14 @@ class Entry:
         first, last = span(batch) or (until, until)
         body = batch.SerializeToString()
         return cls(sequence, first, last, row_count(batch), crc32(body), body)
+
+    @classmethod
+    def read(cls, row: Sequence[object]) -> Self | None:
+        """The entry that a row of a file is; None if it cannot be one."""
+        match row:
+            case int(sequence), int(first), int(last), int(rows), int(crc), bytes(body):
+                return cls(sequence, first, last, rows, crc, body)
+        return None
 
     def batch(self) -> wire.Batch:
         """What it holds, numbered."""

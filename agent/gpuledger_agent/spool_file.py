@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from gpuledger_agent.gaps import Gap, GapReason
+from gpuledger_agent.gaps import U32, Gap, noted
 from gpuledger_agent.spool_entry import Entry
 
 VERSION = 1
@@ -39,6 +39,12 @@ REFUSED_KEPT = 100
 REFUSED_BYTES = 16 << 20
 """Refused batches that are kept for a human to look at, and their size; older ones go."""
 
+FAULTS = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What sqlite3 raises: the latter where a message of SQLite's repeats damaged bytes."""
+
+LAST = 1 << 62
+"""No sequence is higher: they begin with 1, or with the time in nanoseconds."""
+
 LOOSE_PAGES = 2_048
 """Free pages (8 MiB) that the file may have before it gives them back."""
 
@@ -55,9 +61,10 @@ class SpoolFile:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path or ":memory:", check_same_thread=False, timeout=5)
+        self._db.text_factory = bytes  # no text is asked for; damaged figures may come as some
         try:
             self._prepare()
-        except sqlite3.DatabaseError as error:
+        except FAULTS as error:
             self._db.close()
             raise _judged(error) from error
         except Unreadable:
@@ -89,18 +96,22 @@ class SpoolFile:
 
     def newest(self) -> int:
         """The highest sequence there ever was; 0 in a new file."""
-        found = self._all("SELECT seq FROM sqlite_sequence WHERE name = 'batch'")
-        return int(found[0][0]) if found else 0
+        known = "SELECT seq FROM sqlite_sequence WHERE name = 'batch'"
+        # Where SQLite has forgotten it, what waits here must not be taken for what comes.
+        sql = f"SELECT ifnull(max(seq), 0) FROM ({known} UNION ALL SELECT max(sequence) FROM batch)"  # noqa: S608  # ours
+        return self._figure(sql, LAST)
 
     def written_until(self) -> int:
         """End of the last window ever appended, seconds since the epoch; 0 in a new file."""
-        found = self._all("SELECT value FROM meta WHERE key = 'written_until'")
-        return int(found[0][0]) if found else 0
+        return self._figure("SELECT value FROM meta WHERE key = 'written_until'", U32)
 
     def gaps(self) -> list[Gap]:
         """What was lost and not told yet."""
-        rows = self._all("SELECT start, end, rows, reason FROM gap")
-        return [Gap(start, end, count, GapReason(reason)) for start, end, count, reason in rows]
+        found = [noted(*row) for row in self._all("SELECT start, end, rows, reason FROM gap")]
+        gaps = [gap for gap in found if gap is not None]
+        if len(gaps) < len(found):
+            raise Unreadable("a loss is noted that cannot be")
+        return gaps
 
     def after(self, sequence: int, limit: int) -> list[Entry]:
         """Up to `limit` batches that follow this sequence, oldest first."""
@@ -109,7 +120,10 @@ class SpoolFile:
             " ORDER BY sequence LIMIT ?",
             (sequence, limit),
         )
-        return [Entry(*row) for row in rows]
+        found = [entry for row in rows if (entry := Entry.read(row)) is not None]
+        if len(found) < len(rows):
+            raise Unreadable("a batch is there that cannot be")
+        return found
 
     def save(
         self, entries: Iterable[Entry], gone: Iterable[int], gaps: Sequence[Gap], until: int
@@ -135,7 +149,7 @@ class SpoolFile:
                     " ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",
                     (until,),
                 )
-        except sqlite3.DatabaseError as error:
+        except FAULTS as error:
             raise _judged(error) from error
         return sizes
 
@@ -144,7 +158,7 @@ class SpoolFile:
         try:
             with self._db:
                 return self._delete(sequences)
-        except sqlite3.DatabaseError as error:
+        except FAULTS as error:
             raise _judged(error) from error
 
     def keep_refused(self, entry: Entry, reason: str) -> None:
@@ -162,7 +176,7 @@ class SpoolFile:
                     " WHERE bytes <= ? AND place <= ?)",
                     (REFUSED_BYTES, REFUSED_KEPT),
                 )
-        except sqlite3.DatabaseError as error:
+        except FAULTS as error:
             raise _judged(error) from error
 
     def shrink(self) -> None:
@@ -177,22 +191,34 @@ class SpoolFile:
         )
         return dict(self._db.execute(sql, (str(list(sequences)),)).fetchall())
 
+    def _figure(self, sql: str, limit: int) -> int:
+        """The one figure of this query, 0 without any; Unreadable if it cannot be."""
+        found = self._all(sql)
+        figure = found[0][0] if found else 0
+        if type(figure) is not int or not 0 <= figure < limit:
+            raise Unreadable("it tells figures that cannot be")
+        return figure
+
     def _all(self, sql: str, parameters: tuple[object, ...] = ()) -> list[Any]:
         try:
             with closing(self._db.execute(sql, parameters)) as cursor:
                 return cursor.fetchall()
-        except sqlite3.DatabaseError as error:
+        except FAULTS as error:
             raise _judged(error) from error
 
 
-_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_SCHEMA}
+_DAMAGED = {
+    *(sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_SCHEMA),
+    # Of statements that are always the same: the tables are not those that were made.
+    *(sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH),
+}
 
 
-def _judged(error: sqlite3.DatabaseError) -> Exception:
+def _judged(error: sqlite3.DatabaseError | UnicodeDecodeError) -> Exception:
     """The error, as Unreadable if it says that the file is damaged."""
-    code = _code(error)
-    missing = str(error).startswith(("no such table", "no such column"))
-    return Unreadable(str(error)) if code in _DAMAGED or missing else error
+    if isinstance(error, UnicodeDecodeError):
+        return Unreadable("it is damaged where its tables are described")
+    return Unreadable(str(error)) if _code(error) in _DAMAGED else error
 
 
 _PASSING = {errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT}

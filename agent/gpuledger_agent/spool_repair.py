@@ -8,15 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-from gpuledger_agent.gaps import Gap, GapReason
+from gpuledger_agent.gaps import U32, Gap, noted
 from gpuledger_agent.spool_entry import Entry
-from gpuledger_agent.spool_file import SpoolFile
+from gpuledger_agent.spool_file import FAULTS, SpoolFile
 
 PARTS = ("", "-wal", "-shm")
 """Ends of the names of the files that make up one of SQLite's."""
-
-U32 = 1 << 32
-"""What a damaged file says beyond this is no figure of ours."""
 
 
 def mend(path: Path, wanted: Callable[[int], bool], *, inherit: bool) -> tuple[SpoolFile, int]:
@@ -77,20 +74,18 @@ def _finish(path: Path) -> None:
 def salvage(path: Path) -> Iterator[Entry]:
     """The batches that can still be read out of a damaged file, from both ends; one at a time."""
     found: set[int] = set()
-    with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as db:
+    with suppress(*FAULTS), closing(sqlite3.connect(path)) as db:
         for order in ("", " DESC"):
             sql = (
                 f"SELECT sequence, first, last, rows, crc, body FROM batch ORDER BY sequence{order}"  # noqa: S608  # ours
             )
-            with suppress(sqlite3.Error), closing(db.execute(sql)) as cursor:
+            with suppress(*FAULTS), closing(db.execute(sql)) as cursor:
                 for row in cursor:
                     if row[0] in found:
                         break
                     found.add(row[0])
-                    if [type(value) for value in row] != [int, int, int, int, int, bytes]:
-                        continue
-                    entry = Entry(*row)
-                    if entry.sound:
+                    entry = Entry.read(row)
+                    if entry is not None and entry.sound:
                         yield entry
 
 
@@ -101,12 +96,13 @@ def heritage(path: Path) -> tuple[list[Gap], int]:
     """
     gaps: list[Gap] = []
     until = 0
-    with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as db:
-        with suppress(sqlite3.Error, ValueError):
-            for start, end, rows, reason in db.execute("SELECT start, end, rows, reason FROM gap"):
-                if all(type(figure) is int and 0 <= figure < U32 for figure in (start, end, rows)):
-                    gaps.append(Gap(start, max(start, end), rows, GapReason(reason)))
-        with suppress(sqlite3.Error, TypeError):
+    with suppress(*FAULTS), closing(sqlite3.connect(path)) as db:
+        with suppress(*FAULTS):
+            for row in db.execute("SELECT start, end, rows, reason FROM gap"):
+                gap = noted(*row)
+                if gap is not None:
+                    gaps.append(gap)
+        with suppress(*FAULTS, TypeError):
             sql = "SELECT value FROM meta WHERE key = 'written_until'"
             [until] = db.execute(sql).fetchone()
     if type(until) is not int or not 0 < until < U32:

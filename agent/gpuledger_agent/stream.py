@@ -106,6 +106,8 @@ class Uplink:
                     if session.welcomed and not self.counters.connected:
                         self._reached(address)
                 why = "the collector ended the stream"
+                # Well, so that another begins: nothing that anybody need know.
+                session.left = session.welcomed
         except grpc.RpcError as error:
             why = session.gave_up or reason(error)
         finally:
@@ -166,7 +168,7 @@ class _Session:
         self._heard_at = time.monotonic()
         self.welcomed = False
         self.left = False
-        """Whether the agent ended the stream when nothing was unanswered, for another channel."""
+        """Whether the stream ended well, for another one to begin."""
         self.gave_up = ""
         """Why the agent itself cut the stream short; "" if it did not."""
 

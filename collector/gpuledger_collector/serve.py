@@ -42,6 +42,12 @@ DRAIN_S = 10.0
 """How long the end waits for agents' last batches to be committed, and for a roll-up to stop. What
 is cut short is sent again, or done again."""
 
+STREAM_S = 3_600.0
+"""How long a stream lasts. Then its agent shows anew who it is, and to any collector."""
+
+GRACE_S = 60.0
+"""For connections that outlive their stream; an agent that means well has left its own."""
+
 HEALTH_S = 1.0
 """How often health is brought up to date."""
 
@@ -72,8 +78,9 @@ class CollectorSettings:
 
     `metrics` "" serves none; `insecure` allows plaintext beyond this host; `max_wait_s` is how
     long a batch waits for others, so that inserts are few and large; `pending_mib` is what all
-    agents together may have in memory. `rules` are evaluated every `findings_every_s` seconds,
-    never if that is 0. `notify` says who is told of what they find.
+    agents together may have in memory; `stream_s` is how long a stream may last. `rules` are
+    evaluated every `findings_every_s` seconds, never if that is 0. `notify` says who is told of
+    what they find.
     """
 
     listen: str = "127.0.0.1:7670"
@@ -87,6 +94,7 @@ class CollectorSettings:
     findings_every_s: float = EVERY_S
     notify: NotifyConfig = field(default_factory=NotifyConfig)
     pending_mib: int = PENDING_MIB
+    stream_s: float = STREAM_S
 
 
 class Collector:
@@ -110,7 +118,7 @@ class Collector:
             settings.store, metrics, admission, self._window_age.oldest, settings.max_wait_s
         )
         service = TelemetryService(
-            admission, metrics, access_for(settings.tls, settings.token_file)
+            admission, metrics, access_for(settings.tls, settings.token_file), settings.stream_s
         )
         server = self._server(service)
         pages = self._serve_metrics()
@@ -156,10 +164,14 @@ class Collector:
         self._window_age.read()
 
     def _server(self, service: TelemetryService) -> grpc.aio.Server:
-        server = grpc.aio.server(options=_OPTIONS)
+        settings = self._settings
+        ages = (
+            ("grpc.max_connection_age_ms", round(1_200 * settings.stream_s)),
+            ("grpc.max_connection_age_grace_ms", round(1_000 * GRACE_S)),
+        )
+        server = grpc.aio.server(options=(*_OPTIONS, *ages))
         server.add_generic_rpc_handlers((service.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        settings = self._settings
         self.port = listen(server, settings.listen, settings.tls, insecure=settings.insecure)
         return server
 

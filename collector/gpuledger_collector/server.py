@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 
 import grpc
@@ -15,12 +16,18 @@ from gpuledger_proto.v1 import telemetry_pb2 as wire
 
 
 class TelemetryService:
-    """Serves `gpuledger.v1.Telemetry`. Messages come in as bytes, and stay so until written."""
+    """Serves `gpuledger.v1.Telemetry`. Messages come in as bytes, and stay so until written.
 
-    def __init__(self, admission: Admission, metrics: Metrics, access: Access) -> None:
+    No stream lasts for longer than `stream_s`.
+    """
+
+    def __init__(
+        self, admission: Admission, metrics: Metrics, access: Access, stream_s: float
+    ) -> None:
         self._admission = admission
         self._metrics = metrics
         self._access = access
+        self._stream_s = stream_s
         self._sessions: set[Session] = set()
         self._draining = False
         self._none_left = asyncio.Event()
@@ -40,10 +47,14 @@ class TelemetryService:
         self._sessions.add(session)
         if self._draining:
             session.stop()
+        # Not all that came at once shall come again at once.
+        age_s = random.uniform(0.8, 1.0) * self._stream_s  # noqa: S311  # no secret
+        renewal = asyncio.get_running_loop().call_later(age_s, session.renew)
         try:
             with self._metrics.agents.track_inprogress():
                 await session.run(messages)
         finally:
+            renewal.cancel()
             self._sessions.discard(session)
             if not self._sessions:
                 self._none_left.set()

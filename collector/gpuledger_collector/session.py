@@ -79,6 +79,10 @@ class Session:
     def stop(self) -> None:
         """Read no more; what was read is still answered."""
         self._ending = (grpc.StatusCode.UNAVAILABLE, "this collector is stopping")
+        self.renew()
+
+    def renew(self) -> None:
+        """Likewise, for the agent to connect again: anew it shows who it is, to any collector."""
         if self._reading is not None:
             self._reading.cancel()
         self._read_no_more()

@@ -10,7 +10,7 @@ U32 = (1 << 32) - 1
 U64 = (1 << 64) - 1
 
 MOST = 1 << 40
-"""More than any server can do in a window, and so little that sums over a fleet stay in 64 bits."""
+"""More than any host can count, and so little that sums over a fleet stay in 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +20,10 @@ class Table:
     `texts` hold indexes into the batch's dictionary. `numbers` map to the highest value that the
     column of ClickHouse takes. `enums` map to the number of values known to this version;
     higher ones, from newer agents, are stored as 0. `within_window` are times that cannot be longer
-    than the window; `no_more_than` are pairs of which the first cannot exceed the second. Without
-    windows a table has only `window_start` of them. `histograms` are stored as the buckets that are
-    not empty (pairs of edges) and their counts, in the columns `bucket_columns`.
+    than the window, `within_day` seconds that end on the UTC day on which they begin;
+    `no_more_than` are pairs of which the first cannot exceed the second. Without windows a table
+    has only `window_start` of them. `histograms` are stored as the buckets that are not empty
+    (pairs of edges) and their counts, in the columns `bucket_columns`.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Table:
     numbers: dict[str, int]
     enums: dict[str, int]
     within_window: tuple[str, ...] = ()
+    within_day: tuple[str, ...] = ()
     percents: tuple[str, ...] = ()
     no_more_than: tuple[tuple[str, str], ...] = ()
     has_host_pool: bool = True
@@ -128,9 +130,9 @@ AGENT_HEALTH = Table(
         "processes": U32,
         "processes_unattributed": U32,
         "spool_batches": U32,
-        "spool_bytes": U64,
-        "rows_dropped": U64,
-        "rows_refused": U64,
+        "spool_bytes": MOST,
+        "rows_dropped": MOST,
+        "rows_refused": MOST,
         "cpu_ms": U32,
         "rss_mib": U32,
         "clock_step_ms": U32,
@@ -142,8 +144,9 @@ AGENT_HEALTH = Table(
 TELEMETRY_GAPS = Table(
     name="telemetry_gaps",
     texts=(),
-    numbers={"gap_s": U32, "rows": U64},
+    numbers={"gap_s": U32, "rows": MOST},
     enums={"reason": 7},
+    within_day=("gap_s",),
     has_host_pool=False,
     has_windows=False,
 )

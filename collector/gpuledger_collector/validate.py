@@ -14,7 +14,7 @@ from typing import Any
 
 from gpuledger_collector import histograms
 from gpuledger_collector.histograms import Layout, LayoutError
-from gpuledger_collector.tables import MOST, TABLES, U32, U64, Table
+from gpuledger_collector.tables import MOST, TABLES, U32, Table
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 
 MAX_ROWS = 20_000
@@ -174,13 +174,14 @@ def problems(
     for name, highest in table.numbers.items():
         limit = 100 if name in table.percents else highest
         # Others take whatever the wire can carry.
-        if limit not in {U32, U64} and max(columns[name]) > limit:
+        if limit != U32 and max(columns[name]) > limit:
             bad = _rows_above(columns[name], [limit] * len(columns[name]))
             yield bad, f"{name} is over {limit}"
     longest = [1000 * seconds for seconds in columns.get("window_s", ())]
     for name in table.within_window:
         if any(map(operator.gt, columns[name], longest)):
             yield _rows_above(columns[name], longest), f"{name} is longer than the window"
+    yield from _day_problems(table, columns)
     for name in table.histograms:
         counts = columns[f"{name}_counts"]
         if max(map(sum, counts)) > MOST:
@@ -189,6 +190,16 @@ def problems(
     for less, more in table.no_more_than:
         if any(map(operator.gt, columns[less], columns[more])):
             yield _rows_above(columns[less], columns[more]), f"{less} is over {more}"
+
+
+def _day_problems(
+    table: Table, columns: Mapping[str, Sequence[Any]]
+) -> Iterator[tuple[list[int], str]]:
+    for name in table.within_day:
+        # A view makes hours of it, so a gap without end would be everybody's trouble.
+        left = [DAY_S - start % DAY_S for start in columns["window_start"]]
+        if any(map(operator.gt, columns[name], left)):
+            yield _rows_above(columns[name], left), f"{name} goes beyond its UTC day"
 
 
 def _window_problems(

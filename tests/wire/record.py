@@ -1,76 +1,102 @@
-"""Records what an agent of this version says: `python -m tests.wire.record`.
+"""Records how this version speaks: `python -m tests.wire.record`.
 
-Run once per released version, into a new file. Recordings are never renewed: they stand for
-agents that are still out there.
+A real agent's uplink sends a real spool to a real collector, which stores it in a real ClickHouse.
+What is recorded stands for agents, collectors and spools that are out there: a version that was
+released is never recorded again. Until then `--again` takes what has changed.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
-from gpuledger_agent.devices.base import Context, GpuInfo, SmSource
-from gpuledger_agent.encode import OwnedGpu, OwnedProcess, batches
-from gpuledger_agent.records import GpuUse, HealthRow, Owner, ProcessKey, ProcessUse, Window
+from clickhouse_connect.driver.client import Client
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+
+from gpuledger_agent import __version__
+from gpuledger_agent.spool import Spool
+from gpuledger_agent.stream import Uplink
+from gpuledger_collector.serve import CollectorThread
+from gpuledger_collector.store import retention
+from gpuledger_collector.store.client import StoreConfig, connect
+from gpuledger_collector.store.embedded import EmbeddedServer
+from gpuledger_collector.store.migrate import migrate
 from gpuledger_proto.v1 import telemetry_pb2 as wire
-
-RECORDING = Path(__file__).parent / "v0.1.0.bin"
-
-START = 1_795_500_000
-"""2026-11-24 05:20:00 UTC, start of the recorded window."""
-
-
-def messages() -> list[wire.AgentMessage]:
-    """A Hello and one batch: a shared GPU with a known and an unattributed process."""
-    window = Window(START, 10)
-    gpu = GpuInfo("GPU-5c1e", 3, "NVIDIA H100 80GB HBM3", 81_559)
-    owner = Owner("search", "ranker-7b", "rank", "online", "production", "environment")
-    uses = (
-        ProcessUse(ProcessKey(4242, START - 9_999), Context.COMPUTE, 10_000, 7_000, 4_000, 91,
-                   SmSource.PROCESS, 2_048, 40_960),
-        ProcessUse(ProcessKey(4711, 0), Context.GRAPHICS, 10_000, 2_000, 0, 0,
-                   SmSource.PROCESS, None, None),
-    )  # fmt: skip
-    use = GpuUse(window, gpu, 10_000, 9_000, 4_000, 91, SmSource.DEVICE, 43_008, 43_100, 312, 401,
-                 61, 1_755, None, None, 0, 0, uses)  # fmt: skip
-    rows = (
-        OwnedProcess(uses[0], "python3", "svc", owner, "process", "python3[4242]"),
-        OwnedProcess(uses[1], "Xorg", "root", Owner(pool="production"), "process", "Xorg[4711]"),
-    )
-    health = HealthRow(window, 10, 1, 3, 8, 1, 2, 1, 0, 0, 0, 0, 41, 52, 0, "0.1.0")
-    hello = wire.Hello(
-        host="gpu-node-17",
-        cluster="fra1",
-        host_pool="production",
-        agent_version="0.1.0",
-        driver_version="570.124.06",
-        labels={"rack": "r7"},
-        gpus=[
-            wire.Gpu(uuid=gpu.uuid, index=3, model=gpu.model, memory_mib=81_559, share_milli=1000)
-        ],
-    )
-    sent = [wire.AgentMessage(hello=hello)]
-    for sequence, batch in enumerate(batches([OwnedGpu(use, rows)], [health]), 1):
-        batch.sequence = sequence
-        sent.append(wire.AgentMessage(batch=batch))
-    return sent
+from tests.collector_fixture import settings_for
+from tests.waiting import wait_until
+from tests.wire.host import fill, hello
+from tests.wire.release import RELEASES, Release, packed, stored
+from tests.wire.tee import Tee
 
 
-def load(path: Path) -> list[wire.AgentMessage]:
-    """Messages of a recording: each preceded by its length in four bytes, little-endian."""
-    raw, loaded = path.read_bytes(), []
-    while raw:
-        size = int.from_bytes(raw[:4], "little")
-        loaded.append(wire.AgentMessage.FromString(raw[4 : 4 + size]))
-        raw = raw[4 + size :]
-    return loaded
+def keep_for_ever(client: Client) -> None:
+    """Let the books take windows of any age: recordings are old."""
+    forever = retention.parse(retention.FOREVER)
+    retention.apply(client, retention.plan(client, {"raw": forever, "hourly": forever}))
+
+
+def deliver(spool_file: Path, address: str) -> None:
+    """Send all of a spool, until everything is answered."""
+    spool = Spool(spool_file)
+    uplink = Uplink([address], spool, hello)
+    thread = threading.Thread(target=uplink.run)
+    thread.start()
+    try:
+        wait_until(lambda: not spool.state().batches)
+    finally:
+        uplink.stop()
+        thread.join()
+        spool.close()
+
+
+def record(folder: Path, store: StoreConfig) -> None:
+    """Write the recording into this folder. The database is empty and keeps windows for ever."""
+    release = Release(folder)
+    schema = FileDescriptorProto()
+    wire.DESCRIPTOR.CopyToProto(schema)
+    (folder / "schema.bin").write_bytes(schema.SerializeToString())
+    fill(release.spool)
+    sent = shutil.copy(release.spool, folder / "sent.sqlite")
+    with CollectorThread(settings_for(store)) as collector, Tee(collector.address) as tee:
+        deliver(Path(sent), tee.address)
+    for rest in folder.glob("sent.sqlite*"):
+        rest.unlink()
+    (folder / "spool.sqlite.lock").unlink(missing_ok=True)
+    (folder / "agent.bin").write_bytes(packed(tee.said))
+    (folder / "collector.bin").write_bytes(packed(tee.answered))
+    with connect(store) as client:
+        rows = json.dumps(stored(client), indent=1)
+    (folder / "rows.json").write_text(rows + "\n")
+    about = {"version": __version__, "recorded_at": f"{datetime.now(UTC):%Y-%m-%d}"}
+    (folder / "about.json").write_text(json.dumps(about) + "\n")
 
 
 def main() -> None:
-    """Write the recording; refuses to replace one."""
-    with RECORDING.open("xb") as file:
-        for message in messages():
-            raw = message.SerializeToString(deterministic=True)
-            file.write(len(raw).to_bytes(4, "little") + raw)
+    """Record this version in a database made for it."""
+    parser = argparse.ArgumentParser(prog="python -m tests.wire.record", description=__doc__)
+    parser.add_argument("--again", action="store_true", help="replace what is not released yet")
+    again = parser.parse_args().again
+    folder = RELEASES / __version__
+    if folder.exists() and not again:
+        sys.exit(f"{folder} is there: a released version is not recorded again (else: --again)")
+    with tempfile.TemporaryDirectory() as made:
+        books, recorded = Path(made, "books"), Path(made, "recorded")
+        recorded.mkdir()
+        with EmbeddedServer(books) as server:
+            store = replace(server.store, database="recording")
+            with connect(store, create_database=True) as client:
+                migrate(client)
+                keep_for_ever(client)
+            record(recorded, store)
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(recorded, folder)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from gpuledger_collector.ledger.notify import config as notify_config
 from gpuledger_collector.ledger.notify.config import NotifyConfig
 from gpuledger_collector.ledger.rules import load
 from gpuledger_collector.listening import ServeError, Tls
-from gpuledger_collector.serve import Collector, CollectorSettings
+from gpuledger_collector.serve import STREAM_S, Collector, CollectorSettings
 from gpuledger_collector.store.client import StoreConfig, connect
 from gpuledger_collector.store.embedded import EmbeddedServer
 from gpuledger_collector.store.keeper import Keeper
@@ -97,6 +97,14 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Memory for what is not yet committed; beyond it agents wait.",
 )
 @click.option(
+    "--stream-age",
+    type=click.FloatRange(10, 86_400),
+    default=STREAM_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="After so long agents connect anew, and show who they are.",
+)
+@click.option(
     "--log-level",
     default="info",
     show_default=True,
@@ -118,6 +126,7 @@ def serve(
     findings_every: float,
     notify: Path | None,
     pending_mib: int,
+    stream_age: float,
     log_level: str,
 ) -> None:
     """Receive what agents send, keep it in ClickHouse, keep the books; until SIGTERM.
@@ -154,6 +163,7 @@ def serve(
             token_file,
             insecure,
             pending_mib=pending_mib,
+            stream_s=stream_age,
             rules=rules,
             findings_every_s=findings_every,
             notify=told,

@@ -1,0 +1,1 @@
+"""Mutated input from strangers into everything that reads it: `python -m tests.fuzz`."""
