@@ -49,7 +49,7 @@ CONTAINER  := packaging/container
 PODMAN_FLAGS := $(if $(filter podman,$(notdir $(BUILDER))),--format=docker --ignorefile=$(CONTAINER)/Containerfile.dockerignore)
 images:
 	for target in agent collector; do \
-	  $(BUILDER) build $(PODMAN_FLAGS) --target $$target --build-arg BASE=$(IMAGE_BASE) --build-arg VERSION=$(VERSION) \
+	  $(BUILDER) build $(PODMAN_FLAGS) $(IMAGE_FLAGS) --target $$target --build-arg BASE=$(IMAGE_BASE) --build-arg VERSION=$(VERSION) \
 	    --build-arg REVISION=$$(git rev-parse HEAD) --tag gpuledger-$$target:$(VERSION) --file $(CONTAINER)/Containerfile . || exit; \
 	done
 

@@ -95,6 +95,17 @@ def test_mounts_when_rendered_then_all_but_the_spool_are_read_only(variant: str)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+def test_agents_when_containers_on_their_node_end_then_they_hold_none_of_their_mounts(
+    variant: str,
+) -> None:
+    for pod in agents(variant):
+        (container,) = pod["containers"]
+        spread = {one["name"]: one.get("mountPropagation") for one in container["volumeMounts"]}
+        assert spread.pop("runtime", "HostToContainer") == "HostToContainer"
+        assert set(spread.values()) == {None}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_agents_when_rendered_then_they_have_what_they_need_and_no_more(variant: str) -> None:
     lacking = {"runtime", "SYS_ADMIN"} if variant == "without-runtime" else set()
     for pod in agents(variant):
@@ -151,7 +162,7 @@ def test_collectors_when_rendered_then_none_has_the_right_to_change_the_schema(
     whose = {
         name: secrets(pod["spec"]) for name, pod in pods(variant) if "agent" not in name
     }  # fmt: skip
-    with_rights = [name for name, held in whose.items() if "gpuledger-clickhouse-admin" in held]
+    with_rights = [name for name, held in whose.items() if "gpuledger-clickhouse-migrate" in held]
     assert with_rights == ["gpuledger-migrate-0.1.0"]
 
 

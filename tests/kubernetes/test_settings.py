@@ -17,6 +17,7 @@ from gpuledger_agent.config import DEFAULT_SPOOL, AgentConfig, host_port
 from gpuledger_agent.pem import load
 from gpuledger_collector.cli import cli as collector_cli
 from tests.kubernetes.rendering import VARIANTS, Object, agents, environment, named, others
+from tests.kubernetes.volumes import files
 
 SITES = [variant for variant in VARIANTS if variant not in {"base", "two-pools", "autoscaling"}]
 """Those with their secrets; what cert-manager makes is put in their place."""
@@ -57,25 +58,6 @@ class Mounted:
             found = command.get_command(parent, subcommand)
             assert found is not None
             return found.make_context(subcommand, [], parent=parent)
-
-
-def files(variant: str, volume: Object) -> dict[str, bytes]:
-    """Names and contents of what a volume holds."""
-    match volume:
-        case {"configMap": {"name": name}}:
-            found = named(variant, "ConfigMap", name)["data"]
-            return {key: value.encode() for key, value in found.items()}
-        case {"secret": {"secretName": "gpuledger-agent-tls"}}:  # cert-manager would make it
-            made = named("site", "Secret", "gpuledger-collector-tls")["data"]
-            ca = named("site", "ConfigMap", "gpuledger-ca")["data"]["ca.crt"]
-            return {key: base64.b64decode(made[key]) for key in made} | {"ca.crt": ca.encode()}
-        case {"secret": {"secretName": name}}:
-            found = named(variant, "Secret", name)["data"]
-            own = {key: base64.b64decode(value) for key, value in found.items()}
-            if (variant, name) == ("cert-manager", "gpuledger-collector-tls"):
-                own["ca.crt"] = own["tls.crt"]
-            return own
-    return {}
 
 
 def agent_config(mounted: Mounted) -> AgentConfig:
@@ -125,7 +107,7 @@ def test_collector_when_given_its_pods_settings_then_it_takes_them(
     assert given["tls_cert"].is_file()
     assert given["tls_key"].is_file()
     assert given["clickhouse_url"] == "http://clickhouse.clickhouse.svc:8123"
-    assert given["username"] == "gpuledger_writer"
+    assert given["username"] == "gpuledger_collector"
     assert given["password_file"].read_text()
     with_certificates = variant == "cert-manager"
     assert bool(given["tls_client_ca"]) is with_certificates
@@ -135,7 +117,7 @@ def test_collector_when_given_its_pods_settings_then_it_takes_them(
 def test_migrate_when_given_its_pods_settings_then_it_is_another_user(tmp_path: Path) -> None:
     pod = named("site", "Job", "gpuledger-migrate-0.1.0")["spec"]["template"]["spec"]
     given = Mounted("site", pod, tmp_path).context(collector_cli, "collector.toml").params
-    assert given["username"] == "gpuledger_admin"
+    assert given["username"] == "gpuledger_migrate"
     assert given["password_file"].read_text()
     assert given["clickhouse_url"] == "http://clickhouse.clickhouse.svc:8123"
 
@@ -145,12 +127,12 @@ def test_certificate_when_made_by_the_script_then_it_names_the_service_that_agen
     names = x509.load_pem_x509_certificate(made).extensions.get_extension_for_class(
         x509.SubjectAlternativeName
     )
-    config = tomllib.loads(agent_toml("site"))
+    config = tomllib.loads(agent_toml("site", *agents("site")))
     assert host_port(config["collector"])[0] in names.value.get_values_for_type(x509.DNSName)
 
 
-def agent_toml(variant: str) -> str:
-    (pod,) = agents(variant)
+def agent_toml(variant: str, pod: Object) -> str:
+    """The settings of the agents with such pods."""
     (volume,) = (one for one in pod["volumes"] if one["name"] == "config")
     return str(named(variant, "ConfigMap", volume["configMap"]["name"])["data"]["agent.toml"])
 

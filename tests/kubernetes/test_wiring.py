@@ -88,7 +88,10 @@ def test_names_when_rendered_then_what_pods_want_is_there(variant: str) -> None:
 def test_ports_when_rendered_then_settings_probes_and_service_agree(variant: str) -> None:
     collector = named(variant, "Deployment", "gpuledger-collector")["spec"]["template"]["spec"]
     (service,) = of_kind(variant, "Service")
-    settings = tomllib.loads(agent_toml(variant)) if variant != "two-pools" else {}
+    (config,) = (v["configMap"]["name"] for v in collector["volumes"] if "configMap" in v)
+    told = tomllib.loads(named(variant, "ConfigMap", config)["data"]["collector.toml"])["serve"]
+    assert host_port(told["listen"]) == ("0.0.0.0", 7670)
+    assert host_port(told["metrics"]) == ("0.0.0.0", 7671)
     for pod in (collector, *agents(variant)):
         (container,) = pod["containers"]
         ports = {one["name"]: one["containerPort"] for one in container["ports"]}
@@ -100,10 +103,29 @@ def test_ports_when_rendered_then_settings_probes_and_service_agree(variant: str
             assert ports == {"grpc": 7670, "metrics": 7671}
         else:
             assert ports == {"metrics": 7672}
-    if settings:
+    for pod in agents(variant):
+        settings = tomllib.loads(agent_toml(variant, pod))
         name = f"{service['metadata']['name']}.{NAMESPACE}.svc"
         assert host_port(settings["collector"]) == (name, 7670)
         assert host_port(settings["metrics"]) == ("0.0.0.0", 7672)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_migration_when_settings_change_then_its_job_need_not(variant: str) -> None:
+    """A Job cannot be changed, so a hash in the name of its ConfigMap would stop `kubectl apply`."""
+    job = named(variant, "Job", f"gpuledger-migrate-{VERSION}")
+    (config,) = (
+        one["configMap"]["name"]
+        for one in job["spec"]["template"]["spec"]["volumes"]
+        if "configMap" in one
+    )
+    assert config == "gpuledger-migrate"
+    (collectors,) = (
+        one["data"]
+        for one in of_kind(variant, "ConfigMap")
+        if one["metadata"]["name"].startswith("gpuledger-collector-")
+    )
+    assert named(variant, "ConfigMap", config)["data"] == collectors
 
 
 def test_probes_when_a_store_is_away_then_only_readiness_asks_for_it() -> None:
@@ -148,8 +170,7 @@ def test_pools_when_there_are_two_then_each_node_has_the_agent_of_its_pool() -> 
     found = {}
     for one in of_kind("two-pools", "DaemonSet"):
         pod = one["spec"]["template"]["spec"]
-        (config,) = (v["configMap"]["name"] for v in pod["volumes"] if v["name"] == "config")
-        settings = tomllib.loads(named("two-pools", "ConfigMap", config)["data"]["agent.toml"])
+        settings = tomllib.loads(agent_toml("two-pools", pod))
         found[pod["nodeSelector"]["pool"]] = settings["pool"]
     assert found == {"production": "production", "experiment": "experiment"}
 
