@@ -36,7 +36,7 @@ soak: $(VENV)/.dev
 	@$(BIN)/python -m tests.faults $(SOAK)
 
 # What some tests need and skip without: the real runtimes, the real Slurm and a real browser.
-RUNTIMES := containerd runc podman conmon busybox-static docker.io iptables slurm-wlm munge chromium
+RUNTIMES := containerd runc podman conmon busybox-static docker.io iptables slurm-wlm munge chromium mmdebstrap iproute2
 runtimes:
 	@apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(RUNTIMES) >/dev/null
 

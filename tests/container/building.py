@@ -21,7 +21,7 @@ PIP = [sys.executable, "-m", "pip"]
 
 @pytest.fixture(scope="session")
 def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
-    """Podman with both images, as `localhost/gpuledger-agent:0.1.0` and so on."""
+    """Podman with both images, as `localhost/gpuledger-agent:VERSION` and so on."""
     require(("podman", "runc", "mmdebstrap", "setpriv", "ip"), "podman runc mmdebstrap iproute2")
     folder = tmp_path_factory.mktemp("images")
     podman = Podman(folder)

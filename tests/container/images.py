@@ -19,11 +19,11 @@ from gpuledger_collector.store.client import StoreConfig, connect
 from tests.container.building import BASE, podman  # noqa: F401  # a fixture
 from tests.container.node import Node, inference_server, node, worker
 from tests.container.podman import Podman
-from tests.kubernetes.rendering import Object, agents, named
+from tests.kubernetes.rendering import MIGRATE, VERSION, Object, agents, named
 from tests.nvml_standin.world import Standin
 from tests.waiting import wait_until
 
-AGENT, COLLECTOR = "localhost/gpuledger-agent:0.1.0", "localhost/gpuledger-collector:0.1.0"
+AGENT, COLLECTOR = (f"localhost/gpuledger-{name}:{VERSION}" for name in ("agent", "collector"))
 PYTHON = "/opt/gpuledger/bin/python"
 
 
@@ -57,7 +57,7 @@ def collector(podman: Podman, here: Node, store: StoreConfig) -> Iterator[None]:
     # The users of the embedded ClickHouse are not those of a site.
     env = {"GPULEDGER_DATABASE": store.database, "GPULEDGER_USERNAME": store.username}
     with here.clickhouse(store):
-        job = named("site", "Job", "gpuledger-migrate-0.1.0")["spec"]["template"]["spec"]
+        job = named("site", "Job", MIGRATE)["spec"]["template"]["spec"]
         podman.run(COLLECTOR, "migrate", options=here.options("site", job, env))
         serve = named("site", "Deployment", "gpuledger-collector")["spec"]["template"]["spec"]
         options = here.options("site", serve, env)
@@ -163,7 +163,7 @@ def test_images_when_inspected_then_they_say_what_they_are(podman: Podman, image
     assert config["User"] == "65532:65532"
     assert config["StopSignal"] == "SIGTERM"
     assert labels["org.opencontainers.image.title"] in image
-    assert labels["org.opencontainers.image.version"] == "0.1.0"
+    assert labels["org.opencontainers.image.version"] == VERSION
     assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
     assert labels["org.opencontainers.image.base.name"] == BASE
     assert len(labels["org.opencontainers.image.revision"]) == 40

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "packaging" / "kubernetes"
 BIN = Path(sys.executable).parent
 NAMESPACE = "gpuledger"
+VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+MIGRATE = f"gpuledger-migrate-{VERSION}"
 
 COMPONENTS = tuple(sorted(path.name for path in (SOURCE / "components").iterdir()))
 EXAMPLES = tuple(sorted(path.name for path in (SOURCE / "examples").iterdir()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kubernetes.rendering import VARIANTS, Object, of_kind
+from tests.kubernetes.rendering import MIGRATE, VARIANTS, Object, of_kind
 from tests.kubernetes.test_wiring import labels, matches
 
 Peer = tuple[str, Object]
@@ -68,7 +68,7 @@ def test_network_when_agents_and_collectors_work_then_they_can(variant: str) -> 
         assert allowed(variant, PROMETHEUS, pods[name], 7672)
     assert allowed(variant, PROMETHEUS, collector, 7671)
     assert allowed(variant, collector, CLICKHOUSE, 8123)
-    assert allowed(variant, pods["gpuledger-migrate-0.1.0"], CLICKHOUSE, 8123)
+    assert allowed(variant, pods[MIGRATE], CLICKHOUSE, 8123)
     for pod in pods.values():
         assert allowed(variant, pod, NAMES, 53, "UDP")
 

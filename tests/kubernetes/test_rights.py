@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.kubernetes.rendering import (
+    MIGRATE,
     NAMESPACE,
     VARIANTS,
     Object,
@@ -163,7 +164,7 @@ def test_collectors_when_rendered_then_none_has_the_right_to_change_the_schema(
         name: secrets(pod["spec"]) for name, pod in pods(variant) if "agent" not in name
     }  # fmt: skip
     with_rights = [name for name, held in whose.items() if "gpuledger-clickhouse-migrate" in held]
-    assert with_rights == ["gpuledger-migrate-0.1.0"]
+    assert with_rights == [MIGRATE]
 
 
 def test_namespace_when_rendered_then_it_says_what_its_pods_need() -> None:

@@ -16,7 +16,7 @@ from gpuledger_agent.cli import cli as agent_cli
 from gpuledger_agent.config import DEFAULT_SPOOL, AgentConfig, host_port
 from gpuledger_agent.pem import load
 from gpuledger_collector.cli import cli as collector_cli
-from tests.kubernetes.rendering import VARIANTS, Object, agents, environment, named, others
+from tests.kubernetes.rendering import MIGRATE, VARIANTS, Object, agents, environment, named, others
 from tests.kubernetes.volumes import files
 
 SITES = [variant for variant in VARIANTS if variant not in {"base", "two-pools", "autoscaling"}]
@@ -115,7 +115,7 @@ def test_collector_when_given_its_pods_settings_then_it_takes_them(
 
 
 def test_migrate_when_given_its_pods_settings_then_it_is_another_user(tmp_path: Path) -> None:
-    pod = named("site", "Job", "gpuledger-migrate-0.1.0")["spec"]["template"]["spec"]
+    pod = named("site", "Job", MIGRATE)["spec"]["template"]["spec"]
     given = Mounted("site", pod, tmp_path).context(collector_cli, "collector.toml").params
     assert given["username"] == "gpuledger_migrate"
     assert given["password_file"].read_text()

@@ -9,9 +9,10 @@ import pytest
 from gpuledger_agent.config import host_port
 from gpuledger_collector import serve
 from tests.kubernetes.rendering import (
+    MIGRATE,
     NAMESPACE,
-    ROOT,
     VARIANTS,
+    VERSION,
     Object,
     agents,
     named,
@@ -22,7 +23,6 @@ from tests.kubernetes.rendering import (
 )
 from tests.kubernetes.test_settings import agent_toml
 
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 CLUSTER_WIDE = {"Namespace", "PriorityClass"}
 
 
@@ -71,7 +71,7 @@ def test_images_when_rendered_then_they_are_of_this_version(variant: str) -> Non
     for pod in (*agents(variant), *others(variant)):
         for container in pod["containers"]:
             assert container["image"].rpartition(":")[2] == VERSION
-    assert named(variant, "Job", f"gpuledger-migrate-{VERSION}")
+    assert named(variant, "Job", MIGRATE)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -112,8 +112,8 @@ def test_ports_when_rendered_then_settings_probes_and_service_agree(variant: str
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_migration_when_settings_change_then_its_job_need_not(variant: str) -> None:
-    """A Job cannot be changed, so a hash in the name of its ConfigMap would stop `kubectl apply`."""
-    job = named(variant, "Job", f"gpuledger-migrate-{VERSION}")
+    """A Job cannot be changed, so a hash in its ConfigMap's name would stop `kubectl apply`."""
+    job = named(variant, "Job", MIGRATE)
     (config,) = (
         one["configMap"]["name"]
         for one in job["spec"]["template"]["spec"]["volumes"]
