@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint format bench proto schema soak fuzz runtimes clean
+.PHONY: demo test lint format bench proto schema soak fuzz runtimes images test-images locks clean
 
 demo: $(VENV)/.all
 	@$(BIN)/gpuledger demo $(DEMO)
@@ -40,9 +40,36 @@ fuzz: $(VENV)/.dev
 	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
 # What some tests need and skip without: the real runtimes, the real Slurm and a real browser.
-RUNTIMES := containerd runc podman conmon busybox-static docker.io iptables slurm-wlm munge chromium
+RUNTIMES := containerd runc podman conmon busybox-static docker.io iptables slurm-wlm munge chromium mmdebstrap iproute2
 runtimes:
 	@apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(RUNTIMES) >/dev/null
+
+# BUILDER=docker, or IMAGE_BASE=...@sha256:... for a release.
+BUILDER    ?= podman
+IMAGE_BASE ?= docker.io/library/python:3.12-slim-bookworm
+VERSION    := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+CONTAINER  := packaging/container
+# docker keeps health checks and finds what to ignore by itself.
+PODMAN_FLAGS := $(if $(filter podman,$(notdir $(BUILDER))),--format=docker --ignorefile=$(CONTAINER)/Containerfile.dockerignore)
+images:
+	for target in agent collector; do \
+	  $(BUILDER) build $(PODMAN_FLAGS) $(IMAGE_FLAGS) --target $$target --build-arg BASE=$(IMAGE_BASE) --build-arg VERSION=$(VERSION) \
+	    --build-arg REVISION=$$(git rev-parse HEAD) --tag gpuledger-$$target:$(VERSION) --file $(CONTAINER)/Containerfile . || exit; \
+	done
+
+# As root: images on a base made of Debian's packages, run as their manifests say. A minute and a half.
+test-images: $(VENV)/.dev
+	@$(BIN)/python -m pytest tests/container/images.py $(TEST)
+
+# The packages of the images, to the byte; from time to time, or after a change of dependencies.
+locks: $(VENV)/.dev
+	@$(PIP) install uv
+	@for extra in agent collector; do \
+	  $(BIN)/uv pip compile --quiet --extra $$extra --universal --python-version 3.11 --generate-hashes --no-header \
+	    --no-annotate --no-emit-package gpuledger --upgrade --output-file $(CONTAINER)/$$extra.lock pyproject.toml || exit; \
+	done
+	@printf 'hatchling\npip\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	    --no-annotate --upgrade --output-file $(CONTAINER)/build.lock -
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
