@@ -12,7 +12,8 @@ GRANT TABLE ENGINE ON ReplacingMergeTree TO gpuledger_admin;
 CREATE ROLE IF NOT EXISTS gpuledger_writer;
 GRANT SELECT, INSERT, ALTER DELETE ON gpuledger.* TO gpuledger_writer;
 
--- Views only: they run with the rights of whoever migrated, so their tables need no grant.
+-- Views only: they run with the rights of whoever migrated, so their tables need no grant. (The one table says which schema
+-- this is, for `gpuledger report`.)
 CREATE ROLE IF NOT EXISTS gpuledger_reader;
 GRANT SELECT ON gpuledger.agent_health TO gpuledger_reader;
 GRANT SELECT ON gpuledger.capacity_daily TO gpuledger_reader;
@@ -22,6 +23,7 @@ GRANT SELECT ON gpuledger.endpoint_traffic TO gpuledger_reader;
 GRANT SELECT ON gpuledger.findings TO gpuledger_reader;
 GRANT SELECT ON gpuledger.fleet_seen TO gpuledger_reader;
 GRANT SELECT ON gpuledger.gpu_allocation TO gpuledger_reader;
+GRANT SELECT ON gpuledger.gpu_price_list TO gpuledger_reader;
 GRANT SELECT ON gpuledger.gpu_usage TO gpuledger_reader;
 GRANT SELECT ON gpuledger.gpus TO gpuledger_reader;
 GRANT SELECT ON gpuledger.hosts TO gpuledger_reader;
@@ -37,10 +39,12 @@ GRANT SELECT ON gpuledger.open_findings TO gpuledger_reader;
 GRANT SELECT ON gpuledger.pool_headroom TO gpuledger_reader;
 GRANT SELECT ON gpuledger.process_usage TO gpuledger_reader;
 GRANT SELECT ON gpuledger.proposed_requests TO gpuledger_reader;
+GRANT SELECT ON gpuledger.request_groups TO gpuledger_reader;
 GRANT SELECT ON gpuledger.request_review TO gpuledger_reader;
 GRANT SELECT ON gpuledger.requested_hourly TO gpuledger_reader;
 GRANT SELECT ON gpuledger.requests_in_force TO gpuledger_reader;
 GRANT SELECT ON gpuledger.resource_profile TO gpuledger_reader;
+GRANT SELECT ON gpuledger.schema_migrations TO gpuledger_reader;
 GRANT SELECT ON gpuledger.scaling_verdict TO gpuledger_reader;
 GRANT SELECT ON gpuledger.slo_attainment TO gpuledger_reader;
 GRANT SELECT ON gpuledger.telemetry_gaps TO gpuledger_reader;
@@ -56,10 +60,13 @@ GRANT SELECT ON gpuledger.waste_by_model TO gpuledger_reader;
 GRANT SELECT ON gpuledger.waste_by_team TO gpuledger_reader;
 GRANT SELECT ON gpuledger.workload_hourly TO gpuledger_reader;
 
--- Of the settings a client may change its timeout alone, which Grafana's plugin does: to its own and 5 seconds.
+-- Of the settings a client may change its timeout alone: Grafana's plugin sets it to its own and 5 seconds, gpuledger to 300.
+-- The two on inserts, of which a reader has none, are as gpuledger's commands want them.
 CREATE SETTINGS PROFILE OR REPLACE gpuledger_reader SETTINGS
     readonly = 1,
-    max_execution_time = 60 MIN 1 MAX 120 CHANGEABLE_IN_READONLY,
+    async_insert = 0,
+    insert_deduplicate = 0,
+    max_execution_time = 60 MIN 1 MAX 300 CHANGEABLE_IN_READONLY,
     max_memory_usage = 4000000000,
     max_memory_usage_for_user = 8000000000,
     max_concurrent_queries_for_user = 40,
