@@ -61,10 +61,15 @@ def review_books(clickhouse_server: EmbeddedServer) -> Iterator[Books]:
     """The books above; tests only read them."""
     with database_of_its_own(clickhouse_server) as store, connect(store) as client:
         migrate(client)
-        _declare(client)
-        _live(client)
-        _find(client)
+        keep(client)
         yield Books(store)
+
+
+def keep(client: Client) -> None:
+    """Fill a new database with the books above."""
+    _declare(client)
+    _live(client)
+    _find(client)
 
 
 def _declare(client: Client) -> None:

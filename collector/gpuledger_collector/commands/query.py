@@ -11,7 +11,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from gpuledger_agent.options import Refused
 from gpuledger_collector import output
 from gpuledger_collector.config import store_options
-from gpuledger_collector.store.client import StoreConfig, StoreError, connect, one_line
+from gpuledger_collector.store.client import StoreConfig, StoreError, connect, one_line, reading
 
 _FORMAT = re.compile(r"\bFORMAT\s+\w+\s*;?\s*\Z", re.IGNORECASE)
 """Asked for in the query, where the driver asks for its own."""
@@ -32,8 +32,7 @@ def query(sql: str, store: StoreConfig, form: str) -> None:
         raise Refused("no SQL: give a query, or - and the query on stdin")
     with connect(store) as client:
         try:
-            # Level 2: reading only, but settings may be given in the query.
-            result = client.query(text, settings={"readonly": "2"})
+            result = client.query(text, settings=reading(client))
         except ClickHouseError as error:
             if "SYNTAX_ERROR" in str(error) and _FORMAT.search(text):
                 raise Refused("leave FORMAT out of the query: --format says it") from error

@@ -13,8 +13,8 @@ from clickhouse_connect.driver.client import Client
 from gpuledger_collector.report import queries
 from gpuledger_collector.report.model import Answer, Report
 from gpuledger_collector.report.period import Period
+from gpuledger_collector.store.client import reading
 
-_SETTINGS = {"readonly": "2"}
 _SHOWN_TEAMS = 10
 
 _TEAMS = """
@@ -47,7 +47,7 @@ def _answer(client: Client, query: queries.Query, period: Period, team: str) -> 
 
 
 def _query(client: Client, sql: str) -> Any:
-    return client.query(sql, settings=_SETTINGS, query_tz="UTC", tz_mode="aware")
+    return client.query(sql, settings=reading(client), query_tz="UTC", tz_mode="aware")
 
 
 def _require(team: str, known: Iterable[str]) -> None:

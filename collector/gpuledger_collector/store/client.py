@@ -85,6 +85,16 @@ def connect(config: StoreConfig, *, create_database: bool = False) -> Client:
     return client
 
 
+def reading(client: Client) -> dict[str, str]:
+    """Settings of a session that reads and no more.
+
+    Level 2, in which a query may bring settings of its own. A user who is held to reading is not
+    allowed to ask even for that.
+    """
+    own = client.server_settings.get("readonly")
+    return {} if own and own.value != "0" else {"readonly": "2"}
+
+
 def one_line(error: Exception) -> str:
     """What ClickHouse or the network said, without stack, version and advertisement."""
     text = _from_network(error) or " ".join(str(error).split())
