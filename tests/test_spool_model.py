@@ -10,6 +10,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpuledger_agent.clock import STALL_S
 from gpuledger_agent.spool import Spool
 from gpuledger_agent.spool_state import SpoolState
 from gpuledger_proto.v1 import telemetry_pb2 as wire
@@ -33,7 +34,8 @@ class Model:
             self.appended += 1
             rows = len(batch.gpu_usage.window_start)
             self.batches.append((self.appended, rows, batch.SerializeToString()))
-        self.until = max(self.until, until)
+        set_back = 0 < until < self.until - STALL_S
+        self.until = until if set_back else max(self.until, until)
         while sum(len(body) for _, _, body in self.batches) > MAX_BYTES:
             self.dropped += self.batches.pop(0)[1]
 

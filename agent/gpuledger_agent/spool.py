@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from gpuledger_agent.clock import STALL_S
 from gpuledger_agent.gaps import Gap, GapReason, gap_batches
 from gpuledger_agent.log import Once
 from gpuledger_agent.spool_entry import Entry
@@ -72,7 +73,9 @@ class Spool:
     def append(self, batches: list[wire.Batch], written_until: int) -> None:
         """Keep these batches, whose windows of GPUs end no later than `written_until`; 0: none."""
         with self._lock:
-            self._until = max(self._until, written_until)
+            # A clock that was set back for good takes it along: else what is new would be too old.
+            set_back = 0 < written_until < self._until - STALL_S
+            self._until = written_until if set_back else max(self._until, written_until)
             for batch in batches:
                 self.newest += 1
                 entry = Entry.of(self.newest, batch, written_until)
@@ -123,7 +126,7 @@ class Spool:
                 self.append(gap_batches(gaps), self._until)
 
     def written_until(self) -> int:
-        """End of the last window ever appended, seconds since the epoch; 0 in a new spool."""
+        """End of the last window appended, seconds since the epoch; 0 in a new spool."""
         return self._until
 
     @property

@@ -102,7 +102,7 @@ class SpoolFile:
         return self._figure(sql, LAST)
 
     def written_until(self) -> int:
-        """End of the last window ever appended, seconds since the epoch; 0 in a new file."""
+        """End of the last window appended, seconds since the epoch; 0 in a new file."""
         return self._figure("SELECT value FROM meta WHERE key = 'written_until'", U32)
 
     def gaps(self) -> list[Gap]:
@@ -146,7 +146,7 @@ class SpoolFile:
                 )
                 self._db.execute(
                     "INSERT INTO meta VALUES ('written_until', ?)"
-                    " ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",
+                    " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
                     (until,),
                 )
         except FAULTS as error:

@@ -24,13 +24,15 @@ def mend(path: Path, wanted: Callable[[int], bool], *, inherit: bool) -> tuple[S
     Unreadable.
     """
     file = SpoolFile(_beside(path))
-    saved = 0
+    saved = until = 0
     for entry in salvage(path):
         if wanted(entry.sequence):
-            file.save([entry], (), (), entry.last)
+            until = max(until, entry.last)
+            file.save([entry], (), (), until)
             saved += 1
     if inherit:
-        file.save((), (), *heritage(path))
+        gaps, written = heritage(path)
+        file.save((), (), gaps, max(until, written))
     return file, saved
 
 
