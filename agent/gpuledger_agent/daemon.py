@@ -22,6 +22,7 @@ from gpuledger_agent.file_limit import raise_file_limit
 from gpuledger_agent.health import HealthServer
 from gpuledger_agent.pipeline import Pipeline
 from gpuledger_agent.processes import HostProcesses, ProcessTable
+from gpuledger_agent.readiness import Pulse
 from gpuledger_agent.records import GpuUse, HealthRow, Window
 from gpuledger_agent.rounds import GRACE_S, Rounds
 from gpuledger_agent.serving.scraper import Scraper
@@ -89,6 +90,7 @@ class Daemon:
         self.uplink = Uplink(config.collectors, self.spool, self._hello, Dialer(config.trust))
         self.ticks = WatchCounters()
         """Sum over all windows written so far."""
+        self.pulse = Pulse(config.window_s)
         self._health_server: HealthServer | None = None
         self._gpus: dict[str, GpuInfo] = {}
         self.resumes_at = self._resume_at()
@@ -132,6 +134,7 @@ class Daemon:
             thread.start()
         rounds = Rounds(self._clock, self._config.window_s, self.resumes_at)
         while not stop.wait(rounds.patience()):
+            self.pulse.turned()
             if (window := rounds.over()) is not None:
                 self._write(window, self._collect(window))
         self.driver.stop()
@@ -219,6 +222,7 @@ class Daemon:
         waiting = self._waiting
         while not self._closed.empty():
             waiting += self._closed.get()
+            self.pulse.measured()
         self._waiting = [use for use in waiting if early(use)]
         return [use for use in waiting if not early(use)]
 

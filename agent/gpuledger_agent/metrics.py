@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from gpuledger_agent import __version__
 from gpuledger_agent.metrics_server import MetricsServer
+from gpuledger_agent.readiness import ready
 from gpuledger_agent.serving.errors import REASONS
 
 if TYPE_CHECKING:
@@ -114,10 +115,11 @@ class DaemonCollector(Collector):
 
 
 def serve(daemon: Daemon, host: str, port: int) -> MetricsServer:
-    """Answer Prometheus on this address, in a thread; return the server. Raises OSError."""
+    """Answer Prometheus and probes on this address, in a thread. Raises OSError."""
     registry = CollectorRegistry()
     registry.register(DaemonCollector(daemon))
     ProcessCollector(namespace="gpuledger_agent", registry=registry)
-    server = MetricsServer(host, port, registry)
+    probes = {"/healthz": daemon.pulse.alive, "/readyz": lambda: ready(daemon)}
+    server = MetricsServer(host, port, registry, probes)
     server.start()
     return server

@@ -18,7 +18,6 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from gpuledger_agent.config import host_port
 from gpuledger_agent.log import Once
-from gpuledger_agent.metrics_server import MetricsServer
 from gpuledger_collector.access import access_for
 from gpuledger_collector.admission import PENDING_MIB, Admission
 from gpuledger_collector.ledger.findings import EVERY_S, Schedule
@@ -26,8 +25,9 @@ from gpuledger_collector.ledger.notify.config import NotifyConfig
 from gpuledger_collector.ledger.notify.notifier import Notifier
 from gpuledger_collector.ledger.notify.wording import Wording
 from gpuledger_collector.ledger.rules import Rule
-from gpuledger_collector.listening import ServeError, Tls, listen
+from gpuledger_collector.listening import Tls, listen
 from gpuledger_collector.metrics import Metrics
+from gpuledger_collector.pages import Pulse, serve_pages
 from gpuledger_collector.rollup import Rollup
 from gpuledger_collector.server import TelemetryService
 from gpuledger_collector.store.client import StoreConfig, StoreError, connect, one_line
@@ -107,6 +107,7 @@ class Collector:
         self._stop = asyncio.Event()
         self._threads_stop = threading.Event()
         self._window_age = WindowAge(settings.store)
+        self._pulse = Pulse()
         self.port = 0
 
     async def run(self, ready: threading.Event | None = None) -> None:
@@ -121,7 +122,7 @@ class Collector:
             admission, metrics, access_for(settings.tls, settings.token_file), settings.stream_s
         )
         server = self._server(service)
-        pages = self._serve_metrics()
+        pages = serve_pages(settings.metrics, metrics, self._pulse, lambda: writer.up)
         threads = [
             threading.Thread(target=work, name=work.__name__, daemon=True)
             for work in (self._roll_up, self._evaluate_rules, self._notify)
@@ -133,12 +134,14 @@ class Collector:
         for thread in threads:
             thread.start()
         store = self._settings.store
+        self._pulse.serving = True
         log.info("event=serving port=%d store=%s database=%s", self.port, store.url, store.database)
         if ready is not None:
             ready.set()
         try:
             await self._keep_health(writer)
         finally:
+            self._pulse.serving = False
             log.info("event=draining")
             following.cancel()
             self._threads_stop.set()
@@ -175,21 +178,9 @@ class Collector:
         self.port = listen(server, settings.listen, settings.tls, insecure=settings.insecure)
         return server
 
-    def _serve_metrics(self) -> MetricsServer | None:
-        if not self._settings.metrics:
-            return None
-        host, port = host_port(self._settings.metrics)
-        try:
-            server = MetricsServer(host, port, self._metrics.registry)
-        except OSError as error:
-            raise ServeError(
-                f"the collector's metrics on {host}:{port}: {error.strerror}; choose another port"
-            ) from error
-        server.start()
-        return server
-
     async def _keep_health(self, writer: Writer) -> None:
         while not self._stop.is_set():
+            self._pulse.turned()
             response = health_pb2.HealthCheckResponse
             status = response.SERVING if writer.up else response.NOT_SERVING
             await self._health.set("", status)
