@@ -236,7 +236,7 @@ def test_writer_when_it_keeps_the_books_then_it_may_all_that_this_takes(books: P
     with connect(books.store(WRITER)) as client:
         require_current(client)
         rollup = Rollup(client, settle_s=0)
-        fill_an_hour(client, team="speech")
+        fill_an_hour(client)
         while rollup.run_once():
             pass
         rollup.sweep(keep_s=0)
