@@ -8,6 +8,7 @@ from typing import Self
 from zlib import crc32
 
 from gpuledger_agent.encode import row_count, span
+from gpuledger_agent.gaps import GapReason, noted
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 
 
@@ -37,7 +38,9 @@ class Entry:
         """The entry that a row of a file is; None if it cannot be one."""
         match row:
             case int(sequence), int(first), int(last), int(rows), int(crc), bytes(body):
-                return cls(sequence, first, last, rows, crc, body)
+                # What is given up is told as a gap from `first` to `last`.
+                if noted(first, last, rows, GapReason.CORRUPT) is not None:
+                    return cls(sequence, first, last, rows, crc, body)
         return None
 
     def batch(self) -> wire.Batch:
