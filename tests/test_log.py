@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -192,3 +193,24 @@ def test_faults_whatever_their_course_then_each_change_is_logged_and_nothing_els
             changes.append(("WARNING" if failing else "INFO", fault))
         state[fault] = failing
     assert heard == changes
+
+
+def test_log_when_stderr_is_the_journal_then_lines_bear_their_priority(tmp_path: Path) -> None:
+    with (tmp_path / "stream").open("w") as stream:
+        status = os.fstat(stream.fileno())
+        env = os.environ | {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+        program = (
+            "import logging; from gpuledger_agent.log import configure; configure('debug');"
+            "[logging.log(level, 'x') for level in (10, 20, 30, 40, 50)]"
+        )
+        subprocess.run([sys.executable, "-c", program], stderr=stream, env=env, check=True)
+    lines = (tmp_path / "stream").read_text().splitlines()
+    assert [line[:3] for line in lines] == ["<7>", "<6>", "<4>", "<3>", "<3>"]
+    assert all(PREFIX.match(line[3:]) for line in lines)
+
+
+def test_log_when_stderr_is_not_the_journal_any_more_then_lines_bear_none() -> None:
+    elsewhere = Speaker(JOURNAL_STREAM="8:15")
+    lines = elsewhere.say("plain")
+    elsewhere.close()
+    assert all(PREFIX.match(line) for line in lines)

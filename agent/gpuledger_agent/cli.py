@@ -19,6 +19,7 @@ from gpuledger_agent.devices.nvml import NvmlLayer
 from gpuledger_agent.followed import FileRefused
 from gpuledger_agent.options import Refused, load_file, settings
 from gpuledger_agent.sample import as_json, as_table, take_sample
+from gpuledger_agent.service_manager import ServiceManager
 from gpuledger_agent.signals import ending
 from gpuledger_agent.spool_state import SpoolError
 from gpuledger_agent.text import one_line
@@ -58,7 +59,7 @@ def run(config: AgentConfig, log_level: str) -> None:
     for number in ending():
         signal.signal(number, end)
     try:
-        Daemon(config, NvmlLayer()).run(stop)
+        Daemon(config, NvmlLayer()).run(stop, ServiceManager())
     except (FileRefused, SpoolError) as error:
         raise Refused(str(error)) from error
 

@@ -22,9 +22,10 @@ from gpuledger_agent.file_limit import raise_file_limit
 from gpuledger_agent.health import HealthServer
 from gpuledger_agent.pipeline import Pipeline
 from gpuledger_agent.processes import HostProcesses, ProcessTable
-from gpuledger_agent.readiness import Pulse
+from gpuledger_agent.readiness import Pulse, ready
 from gpuledger_agent.records import GpuUse, HealthRow, Window
 from gpuledger_agent.rounds import GRACE_S, Rounds
+from gpuledger_agent.service_manager import ServiceManager
 from gpuledger_agent.serving.scraper import Scraper
 from gpuledger_agent.spool import Spool
 from gpuledger_agent.stream import Uplink
@@ -113,8 +114,14 @@ class Daemon:
             return (now // self._config.window_s + 1) * self._config.window_s
         return float(until) if until < now + STALL_S else 0.0
 
-    def run(self, stop: threading.Event) -> None:
-        """Measure and send until `stop` is set; then write what is open and end."""
+    def run(self, stop: threading.Event, manager: ServiceManager | None = None) -> None:
+        """Measure and send until `stop` is set; then write what is open and end.
+
+        The service manager, if there is one, hears of us as long as windows are written and the
+        threads exist that measure and send. What these wait for, a driver that hangs or a collector
+        that is away, a restart would not mend: it is told in the status.
+        """
+        manager = manager or ServiceManager({})
         raise_file_limit()
         log.info(
             "event=started version=%s host=%s cluster=%s window_s=%d spool=%s collectors=%s",
@@ -133,10 +140,14 @@ class Daemon:
         for thread in threads:
             thread.start()
         rounds = Rounds(self._clock, self._config.window_s, self.resumes_at)
-        while not stop.wait(rounds.patience()):
+        manager.alive(ready(self).line)
+        while not stop.wait(min(rounds.patience(), manager.beat_s)):
             self.pulse.turned()
             if (window := rounds.over()) is not None:
                 self._write(window, self._collect(window))
+            if all(thread.is_alive() for thread in threads):
+                manager.alive(ready(self).line)
+        manager.stopping()
         self.driver.stop()
         self.scraper.stop()
         threads[0].join(GRACE_S * 2)

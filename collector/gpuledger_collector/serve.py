@@ -18,6 +18,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from gpuledger_agent.config import host_port
 from gpuledger_agent.log import Once
+from gpuledger_agent.service_manager import ServiceManager
 from gpuledger_collector.access import access_for
 from gpuledger_collector.admission import PENDING_MIB, Admission
 from gpuledger_collector.ledger.findings import EVERY_S, Schedule
@@ -110,8 +111,15 @@ class Collector:
         self._pulse = Pulse()
         self.port = 0
 
-    async def run(self, ready: threading.Event | None = None) -> None:
-        """Serve until `stop`; then end streams, commit what was received, and return."""
+    async def run(
+        self, ready: threading.Event | None = None, manager: ServiceManager | None = None
+    ) -> None:
+        """Serve until `stop`; then end streams, commit what was received, and return.
+
+        The service manager, if there is one, hears of us while the port is open and the event loop
+        turns, whatever ClickHouse does.
+        """
+        manager = manager or ServiceManager({})
         self._check_schema()
         settings, metrics = self._settings, self._metrics
         admission = Admission(metrics, settings.pending_mib << 20)
@@ -139,9 +147,10 @@ class Collector:
         if ready is not None:
             ready.set()
         try:
-            await self._keep_health(writer)
+            await self._keep_health(writer, manager)
         finally:
             self._pulse.serving = False
+            manager.stopping()
             log.info("event=draining")
             following.cancel()
             self._threads_stop.set()
@@ -178,12 +187,14 @@ class Collector:
         self.port = listen(server, settings.listen, settings.tls, insecure=settings.insecure)
         return server
 
-    async def _keep_health(self, writer: Writer) -> None:
+    async def _keep_health(self, writer: Writer, manager: ServiceManager) -> None:
         while not self._stop.is_set():
             self._pulse.turned()
             response = health_pb2.HealthCheckResponse
             status = response.SERVING if writer.up else response.NOT_SERVING
             await self._health.set("", status)
+            store = "ClickHouse takes inserts" if writer.up else "ClickHouse takes no inserts"
+            manager.alive(f"port {self.port} is open; {store}")
             try:
                 async with asyncio.timeout(HEALTH_S):
                     await self._stop.wait()

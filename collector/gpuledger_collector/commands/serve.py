@@ -13,6 +13,7 @@ from gpuledger_agent import log
 from gpuledger_agent.config import ConfigError, host_port
 from gpuledger_agent.file_limit import raise_file_limit
 from gpuledger_agent.options import Refused
+from gpuledger_agent.service_manager import ServiceManager
 from gpuledger_agent.signals import ending
 from gpuledger_collector.admission import PENDING_MIB
 from gpuledger_collector.commands.declare import loading
@@ -179,4 +180,4 @@ async def _serve(settings: CollectorSettings) -> None:
     loop = asyncio.get_running_loop()
     for number in ending():
         loop.add_signal_handler(number, collector.stop)
-    await collector.run()
+    await collector.run(manager=ServiceManager())
