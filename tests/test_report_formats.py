@@ -95,7 +95,7 @@ def test_page_when_it_has_charts_then_each_says_in_words_what_it_shows_and_ids_a
     labelled = [v for n, v in page.attributes if n == "aria-labelledby"]
     assert set(" ".join(labelled).split()) <= set(ids)
     drawings = page.tags.count("svg")
-    assert drawings == 6
+    assert drawings == 8
     assert len(page.texts["desc"]) == drawings
     assert all(any(c.isdigit() for c in text) for text in page.texts["desc"])
     assert len(page.texts["figcaption"]) == drawings
