@@ -55,8 +55,9 @@ def objectives(report: Report) -> Drawing | None:
         for row in rows[:MOST_BARS]
     )
     title = (
-        "Attainment against load, an endpoint a mark: a circle where the goal (dashed) is met. Load"
-        " is that of the hours that missed, if any decided the verdict."
+        "Attainment against load, an endpoint a mark; bars go up to what it can be at most, goals"
+        " are dashed. Load is the mean, or that of the missed hours where they decide. Those who"
+        " met their goal are not named."
     )
     return drawn(figure, "objectives", title, f"Verdict, attainment and load: {told}.")
 
@@ -92,16 +93,24 @@ def _zones(axes: Axes, goals: Sequence[float]) -> None:
 def _name(axes: Axes, rows: Sequence[Row]) -> None:
     """Names beside their marks, moved apart where they would lie on one another."""
     ordered = sorted(rows, key=lambda row: -row["attainment_pct_low"])
-    place = 100.0 + _LINE
-    for number_left, row in zip(range(len(ordered) - 1, -1, -1), ordered, strict=True):
-        at, low = _load(row) or 0, row["attainment_pct_low"]
-        place = max(min(low, place - _LINE), number_left * _LINE)
+    lows = [row["attainment_pct_low"] for row in ordered]
+    for row, low, place in zip(ordered, lows, apart(lows), strict=True):
+        at = _load(row) or 0
         side = 1 if at < 52 else -1
         axes.annotate(
-            short(_endpoint(row)), (at, low), (at + 4 * side, place), va="center", fontsize=9,
+            short(_endpoint(row)), (at, low), (at + 5 * side, place), va="center", fontsize=9,
             ha="left" if side > 0 else "right",
             arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.6, "shrinkB": 4},
         )  # fmt: skip
+
+
+def apart(values: Sequence[float]) -> list[float]:
+    """Places from 0 to 100 near these values, the highest first, with room for a name at each."""
+    places: list[float] = []
+    for number_below, value in zip(range(len(values) - 1, -1, -1), values, strict=True):
+        highest = places[-1] - _LINE if places else 100.0
+        places.append(max(min(value, highest), number_below * _LINE))
+    return places
 
 
 def pareto(report: Report) -> Drawing | None:
@@ -110,7 +119,7 @@ def pareto(report: Report) -> Drawing | None:
     rows = rows[:MOST_BARS]
     if not rows:
         return None
-    figure, axes = bars(len(rows), legend=True, of=0.5)
+    figure, axes = bars(len(rows), legend=True, of=0.42)
     for shift, what, colour, hatch in ((-0.18, "request", BLUE, ""), (0.18, "gpu", ORANGE, "//")):
         shares = [row[f"{what}_share_pct"] or 0 for row in rows]
         places = [place + shift for place in range(len(rows))]
@@ -120,6 +129,7 @@ def pareto(report: Report) -> Drawing | None:
     axes.plot(sums, range(len(rows)), "o-", color=INK, linewidth=1.2, markersize=4,
               label="requests, cumulative")  # fmt: skip
     axes.set_xlim(0, 104)
+    axes.set_xticks([0, 25, 50, 75, 100])
     label(axes, [row["model"] or "(not said)" for row in rows], "share, percent")
     figure.legend(loc="outside upper left", ncols=3, columnspacing=1.0, handlelength=1.2)
     told = "; ".join(

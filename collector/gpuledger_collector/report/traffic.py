@@ -46,9 +46,10 @@ def _lead(rows: Sequence[Row]) -> tuple[str, ...]:
     last = head[-1]
     share = number(last["cumulative_request_share_pct"], "%")
     gpus = number(last["cumulative_gpu_share_pct"], "%")
+    carry = "carries" if len(head) == 1 else "carry"
     told = (
-        f"{counted(len(head), 'model')} of {len(rows):,} with {share} of the requests and {gpus} of"
-        " the GPU time allocated to all of them."
+        f"{len(head):,} of {counted(len(rows), 'model')} {carry} {share} of the requests, with"
+        f" {gpus} of the GPU time allocated to all of them."
     )
     return (about, told)
 
