@@ -88,7 +88,7 @@ def test_charts_when_shown_then_they_have_a_size_and_their_text_is_readable(seen
         " s.getBoundingClientRect().height, Math.min(...[...s.querySelectorAll('text')].map("
         "t => parseFloat(getComputedStyle(t).fontSize) * s.getScreenCTM().a))])"
     )
-    assert len(boxes) == 6
+    assert len(boxes) == 8
     for width, height, text in boxes:
         assert width >= 300
         assert height >= 80
@@ -109,8 +109,8 @@ def test_charts_when_asked_by_a_screen_reader_then_each_is_an_image_with_name_an
     seen: Seen,
 ) -> None:
     images = seen.page.get_by_role("img")
-    assert images.count() == 6
-    for number in range(6):
+    assert images.count() == 8
+    for number in range(8):
         label = images.nth(number).evaluate(
             "s => s.getAttribute('aria-labelledby').split(' ').map("
             "i => document.getElementById(i).textContent).join(' ')"

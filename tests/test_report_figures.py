@@ -18,7 +18,7 @@ from gpuledger_collector.report.period import Period
 from gpuledger_collector.rollup import Rollup
 from gpuledger_collector.store.client import StoreConfig
 from tests.ledger_fleet import BASE, insert, process
-from tests.review_fleet import BEFORE, HOSTILE, HOURS, PERIOD, SINCE, Books
+from tests.review_fleet import BEFORE, FORMULA, HOSTILE, HOURS, PERIOD, SINCE, Books
 from tests.rule_fleet import END, fill, work
 from tests.slo_books import objective, promise
 from tests.traffic_books import served
@@ -289,3 +289,19 @@ def test_books_when_summed_by_team_model_or_step_then_each_is_the_whole(
                 assert total == pytest.approx(whole[column]), (period, level, column)
     assert {row["from"] is None for row in rows(report, "books", level="step")} == {False}
     assert {row["from"] for row in rows(report, "books", level="team")} == {None}
+
+
+def test_traffic_when_the_truth_is_known_then_shares_of_requests_stand_beside_those_of_gpus(
+    report: dict[str, Any],
+) -> None:
+    told = rows(report, "traffic")
+    assert [(row["model"], row["rank"], row["requests"]) for row in told] == [
+        ("ranker", 1, 2 * 60 * HOURS), (FORMULA, 2, 60 * HOURS),
+    ]  # fmt: skip
+    names = ("request_share_pct", "gpu_share_pct")
+    assert [[row[name] for name in names] for row in told] == [
+        pytest.approx([200 / 3, 75]), pytest.approx([100 / 3, 25]),
+    ]  # fmt: skip
+    assert told[-1]["cumulative_request_share_pct"] == pytest.approx(100)
+    assert told[-1]["cumulative_gpu_share_pct"] == pytest.approx(100)
+    assert told[0]["allocated_gpu_hours"] == pytest.approx(3 * HOURS)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -18,8 +19,11 @@ from markdown_it.token import Token
 
 from gpuledger_collector.report import as_csv, as_html, as_json, as_markdown
 from gpuledger_collector.report.ask import ask
+from gpuledger_collector.report.looks import MOST_BARS
 from gpuledger_collector.report.model import Report
 from gpuledger_collector.report.period import Period
+from gpuledger_collector.report.service_charts import FULL_PCT, apart
+from gpuledger_collector.report.traffic import traffic
 from gpuledger_collector.store.client import connect
 from tests.review_fleet import FORMULA, HOSTILE, MATHS, SINCE, Books
 from tests.rule_fleet import END
@@ -95,7 +99,7 @@ def test_page_when_it_has_charts_then_each_says_in_words_what_it_shows_and_ids_a
     labelled = [v for n, v in page.attributes if n == "aria-labelledby"]
     assert set(" ".join(labelled).split()) <= set(ids)
     drawings = page.tags.count("svg")
-    assert drawings == 6
+    assert drawings == 8
     assert len(page.texts["desc"]) == drawings
     assert all(any(c.isdigit() for c in text) for text in page.texts["desc"])
     assert len(page.texts["figcaption"]) == drawings
@@ -205,3 +209,35 @@ def test_page_and_markdown_when_no_price_is_known_then_they_say_unknown(
     text = as_markdown.render(report).replace("\\", "")
     [line] = [row for row in text.splitlines() if row.startswith("| speech | 0 | 0 | 2 | 2 |")]
     assert line.count("unknown") == 4
+
+
+def test_charts_of_service_when_read_out_then_they_say_verdicts_and_shares(page: Page) -> None:
+    told = "\n".join(page.texts["desc"])
+    assert "Verdict, attainment and load: chat tune, 0 % at load 50 %." in told
+    assert "Percent of requests and of GPUs: ranker 66.7 and 75; =HYPERLINK" in told
+
+
+def test_page_when_few_models_carry_the_traffic_then_it_says_how_many(report: Report) -> None:
+    answer = report.answers["traffic"]
+    shares = [(95, 95, 30), (4, 99, 60), (1, 100, 100)]
+    names = ("request_share_pct", "cumulative_request_share_pct", "cumulative_gpu_share_pct")
+    rows = tuple({**answer.rows[0], **dict(zip(names, row, strict=True))} for row in shares)
+    answers = {**report.answers, "traffic": replace(answer, rows=rows)}
+    [lead] = traffic(replace(report, answers=answers)).lead[1:]
+    assert lead == (
+        "1 of 3 models carries 95 % of the requests, with 30 % of the GPU time allocated to all of"
+        " them."
+    )
+
+
+def test_zones_when_drawn_then_they_end_where_the_verdict_changes(report: Report) -> None:
+    assert f"missed_load_pct < {FULL_PCT}, 'tune'" in report.answers["slo"].sql
+
+
+@given(st.lists(st.floats(0, 100), max_size=MOST_BARS))
+def test_names_when_marks_lie_on_one_another_then_each_has_a_line_of_its_own(
+    values: list[float],
+) -> None:
+    places = apart(sorted(values, reverse=True))
+    assert all(0 <= place <= 100 for place in places)
+    assert all(above - below >= 7.99 for above, below in pairwise(places))

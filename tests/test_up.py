@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -19,6 +20,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gpuledger_agent import options
 from gpuledger_collector.cli import cli
+from gpuledger_collector.store.client import connect
+from gpuledger_collector.store.embedded import EmbeddedServer
+from gpuledger_collector.store.migrate import migrate
+from tests.ledger_fleet import insert
+from tests.notifier_fixture import KEY
+from tests.notify_receivers import HttpReceiver
 from tests.nvml_standin.world import Standin
 from tests.test_agent_daemon import worker
 from tests.test_store_owner import REQUESTS
@@ -77,6 +84,8 @@ def test_up_when_told_by_agent_toml_environment_and_flags_then_the_nearest_count
     [
         (("--agent-config", "{agent}"), "{agent}: polo: no such setting; take one of "),
         (("--rules-config", "{agent}"), "{agent}: polo: stands outside of a rule"),
+        (("--notify", "{agent}"), "{agent}:1: polo: is no setting; take one of receiver, "),
+        (("--notify", "{agent}.none"), "{agent}.none: cannot be read: No such file"),
         (("--rules", "{agent}"), "{agent}: polo: is not a setting; take [[rule]] or builtin"),
         (("--collector-metrics", "x"), "'x' is no address: write HOST:PORT"),
         (("--listen", ""), "'' is no address: write HOST:PORT"),
@@ -98,19 +107,45 @@ def query(url: str, sql: str) -> object:
         return json.load(answer)["data"]
 
 
-def test_up_when_given_the_agents_file_and_flags_then_the_books_are_as_they_say(
-    standin: Standin, tmp_path: Path
+NOTIFY_TOML = """
+[default]
+receivers = ["portal"]
+[receiver.portal]
+type = "webhook"
+url = "{url}/hook"
+secret_file = "{key}"
+"""
+
+
+def lose_an_hour(directory: Path) -> None:
+    """Leave books in which a host's telemetry has a gap, as those of an `up` that ended."""
+    begun = datetime.now(UTC) - timedelta(hours=1)
+    gap = {"ts": begun, "gap_s": 999, "host": "host-0", "reason": "disk"}
+    with (
+        EmbeddedServer(directory / "store") as server,
+        connect(server.store, create_database=True) as client,
+    ):
+        migrate(client)
+        insert(client, "telemetry_gaps_raw", [gap])
+
+
+def test_up_when_given_files_and_flags_then_the_books_are_as_they_say_and_who_is_named_is_told(
+    standin: Standin, receiver: HttpReceiver, tmp_path: Path
 ) -> None:
+    lose_an_hour(tmp_path / "data")
     standin.raw.gpus = 1
     rules, file, health, metrics = tmp_path / "r", tmp_path / "f", free_port(), free_port()
     requests = tmp_path / "requests.yaml"
     rules.write_text('[[rule]]\nfallback = true\nmodel = "by-rule"\n')
     file.write_text(AGENT_TOML.format(rules=rules, health=health))
+    (tmp_path / "key").write_text(KEY)
+    notify = tmp_path / "notify.toml"
+    notify.write_text(NOTIFY_TOML.format(url=receiver.url, key=tmp_path / "key"))
     env = {k: v for k, v in standin.env.items() if k != "GPULEDGER_STANDIN_PRELOADED"}
     command = [
         GPULEDGER, "up", "--agent-config", str(file), "--team", "by-flag", "--pool", "by-flag",
         "--metrics", metrics, "--data", str(tmp_path / "data"), "--port", "0",
-        "--listen", "127.0.0.1:0", "--collector-metrics", "",
+        "--listen", "127.0.0.1:0", "--collector-metrics", "", "--notify", str(notify),
     ]  # fmt: skip
     with (
         worker() as held,
@@ -136,7 +171,10 @@ def test_up_when_given_the_agents_file_and_flags_then_the_books_are_as_they_say(
             asked = health_pb2.HealthCheckRequest()
             answer = health_pb2_grpc.HealthStub(channel).Check(asked, timeout=20)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        wait_until(lambda: bool(receiver.heard), 60)
         up.send_signal(signal.SIGTERM)
         up.stdout.read()
         assert up.wait(40) == 0
     assert (tmp_path / "data" / "spool.sqlite").exists()
+    told = receiver.heard[0].json["data"]
+    assert (told["rule"], told["subject"]) == ("telemetry_gap", "host-0")

@@ -77,6 +77,13 @@ rules_option = click.option(
     help="Thresholds of the rules (TOML, docs/findings.md).",
 )
 
+notify_option = click.option(
+    "--notify",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Who is told of findings (TOML, docs/notifications.md); the same for all collectors.",
+)
+
 
 def _password(path: Path | None) -> str:
     """The first line of the file. A flag would show the password to every user of the host."""

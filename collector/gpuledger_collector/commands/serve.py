@@ -17,10 +17,9 @@ from gpuledger_agent.service_manager import ServiceManager
 from gpuledger_agent.signals import ending
 from gpuledger_collector.admission import PENDING_MIB
 from gpuledger_collector.commands.declare import loading
-from gpuledger_collector.config import store_options
+from gpuledger_collector.config import notify_option, store_options
 from gpuledger_collector.ledger.findings import EVERY_S
 from gpuledger_collector.ledger.notify import config as notify_config
-from gpuledger_collector.ledger.notify.config import NotifyConfig
 from gpuledger_collector.ledger.rules import load
 from gpuledger_collector.listening import ServeError, Tls
 from gpuledger_collector.serve import STREAM_S, Collector, CollectorSettings
@@ -83,12 +82,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     metavar="SECONDS",
     help="How often rules are evaluated; 0 for never.",
 )
-@click.option(
-    "--notify",
-    type=_FILE,
-    metavar="FILE",
-    help="Who is told of findings (TOML, docs/notifications.md); the same for all collectors.",
-)
+@notify_option
 @click.option(
     "--pending-mib",
     type=click.IntRange(1),
@@ -146,7 +140,7 @@ def serve(
             raise Refused(str(error)) from error
     with loading():
         rules = load(rules_config)
-        told = notify_config.load(notify) if notify else NotifyConfig()
+        told = notify_config.load(notify)
     log.configure(log_level)
     raise_file_limit()
     with ExitStack() as stack:

@@ -14,8 +14,9 @@ from gpuledger_agent.devices.nvml import NvmlLayer
 from gpuledger_agent.options import COLLECTORS, DEFAULT_FILE, Refused, file_settings, settings_but
 from gpuledger_agent.spool_state import SpoolError
 from gpuledger_collector.commands.declare import loading
-from gpuledger_collector.config import rules_option
+from gpuledger_collector.config import notify_option, rules_option
 from gpuledger_collector.demo.local import local_books, say_where, until_signal
+from gpuledger_collector.ledger.notify import config as notify_config
 from gpuledger_collector.ledger.rules import load
 from gpuledger_collector.listening import ServeError
 from gpuledger_collector.serve import CollectorSettings
@@ -53,6 +54,7 @@ def _agent_file(context: click.Context, _: click.Parameter, path: Path | None) -
     help='Where Prometheus asks the collector; "" for nowhere.',
 )
 @rules_option
+@notify_option
 @click.option(
     "--agent-config",
     type=click.Path(path_type=Path),
@@ -73,6 +75,7 @@ def up(
     listen: str,
     collector_metrics: str,
     rules_config: Path | None,
+    notify: Path | None,
 ) -> None:
     """This host, all in one: embedded ClickHouse, collector and agent, until Ctrl-C.
 
@@ -83,10 +86,11 @@ def up(
     log.configure(log_level)
     with loading():
         rules = load(rules_config)
+        told = notify_config.load(notify)
     try:
         for address in (listen, collector_metrics) if collector_metrics else (listen,):
             host_port(address)
-        settings = CollectorSettings(listen, collector_metrics, rules=rules)
+        settings = CollectorSettings(listen, collector_metrics, rules=rules, notify=told)
         with (
             until_signal() as stop,
             local_books(data / "store", port, settings, any_port=False) as books,

@@ -1,61 +1,51 @@
-"""The charts of a review, drawn by matplotlib. Colours are Okabe and Ito's, told apart by all."""
+"""The charts of a review, drawn by matplotlib."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from matplotlib import rc_context
-from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter
 
 from gpuledger_collector.report.books import CAUSES, STAGES
 from gpuledger_collector.report.document import joined
 from gpuledger_collector.report.drawing import Drawing, drawn
+from gpuledger_collector.report.looks import (
+    BLUE,
+    FAINT,
+    GREEN,
+    INK,
+    LOOK,
+    MOST_BARS,
+    ORANGE,
+    RED,
+    SKY,
+    WIDTH,
+    bars,
+    label,
+    short,
+    write_value,
+)
 from gpuledger_collector.report.model import Report, Row
+from gpuledger_collector.report.service_charts import objectives, pareto
 from gpuledger_collector.report.units import number
 
-MOST_BARS = 12
-WIDTH = 4.9
-"""Inches of 72 units each: text of 10 units stays readable on a phone of 360 pixels."""
-
-INK, FAINT, BLUE, SKY, GREEN, ORANGE, RED = (
-    "#222222", "#767676", "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00",
-)  # fmt: skip
 STAGE_COLOURS = dict(
     zip((stage for stage, _ in STAGES), (FAINT, BLUE, SKY, GREEN, ORANGE), strict=True)
 )
 _CAUSE_LOOKS = {"unclaimed": (ORANGE, ""), "idle": (RED, "//"), "underused": (SKY, "..")}
-_LOOK: dict[Any, Any] = {
-    "font.size": 10,
-    "font.family": "DejaVu Sans",
-    "text.color": INK,
-    "text.parse_math": False,
-    "axes.edgecolor": "#999999",
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "hatch.linewidth": 0.6,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "timezone": "UTC",
-}
 
 
 def draw(report: Report) -> Mapping[str, Drawing]:
     """Drawings by the name of the chart; those that would be empty are left out."""
     makers: Mapping[str, Callable[[Report], Drawing | None]] = {
         "funnel": _funnel, "course": _course, "waste": _waste,
-        "memory": _memory, "sm": _sm, "pools": _pools,
+        "memory": _memory, "sm": _sm, "objectives": objectives, "pareto": pareto, "pools": _pools,
     }  # fmt: skip
-    with rc_context(_LOOK), warnings.catch_warnings():
+    with rc_context(LOOK), warnings.catch_warnings():
         # A name in a script that the measuring font lacks is still shown by the browser's own.
         warnings.filterwarnings("ignore", message="Glyph ")
         return {name: chart for name, make in makers.items() if (chart := make(report))}
@@ -65,15 +55,15 @@ def _funnel(report: Report) -> Drawing | None:
     this, previous = report.whole(), report.whole("previous")
     if this is None:
         return None
-    figure, axes = _bars(len(STAGES))
+    figure, axes = bars(len(STAGES))
     for place, (stage, _) in enumerate(STAGES):
         value = this[f"{stage}_gpu_hours"]
         axes.barh(place, value, 0.62, color=STAGE_COLOURS[stage])
-        _note(axes, value, place)
+        write_value(axes, value, place)
         if previous:
             before = previous[f"{stage}_gpu_hours"]
             axes.plot([before, before], [place - 0.4, place + 0.4], color=INK, linewidth=2)
-    _label(axes, [stage for stage, _ in STAGES], "GPU-hours")
+    label(axes, [stage for stage, _ in STAGES], "GPU-hours")
     axes.margins(x=0.16)
     told = ", ".join(f"{stage} {number(this[f'{stage}_gpu_hours'])}" for stage, _ in STAGES)
     note = " A black mark is the previous period." if previous else ""
@@ -114,7 +104,7 @@ def _waste(report: Report) -> Drawing | None:
     rows = tuple(r for r in report.books("team") if r["waste_gpu_hours"] > 0)[:MOST_BARS]
     if not rows:
         return None
-    figure, axes = _bars(len(rows), legend=True)
+    figure, axes = bars(len(rows), legend=True)
     for place, row in enumerate(rows):
         left = 0.0
         for cause, _ in CAUSES:
@@ -123,8 +113,8 @@ def _waste(report: Report) -> Drawing | None:
             axes.barh(place, value, 0.62, left, color=colour, hatch=hatch, edgecolor="white",
                       linewidth=0, label=cause if place == 0 else None)  # fmt: skip
             left += value
-        _note(axes, left, place)
-    _label(axes, [row["team"] for row in rows], "GPU-hours wasted")
+        write_value(axes, left, place)
+    label(axes, [row["team"] for row in rows], "GPU-hours wasted")
     axes.margins(x=0.16)
     figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2, handlelength=1.6)
     told = ", ".join(f"{short(row['team'])} {number(row['waste_gpu_hours'])}" for row in rows)
@@ -156,7 +146,7 @@ def _ranges(
     rows = tuple(known)[:MOST_BARS]
     if not rows:
         return None
-    figure, axes = _bars(len(rows), legend=True)
+    figure, axes = bars(len(rows), legend=True)
     told = []
     for place, row in enumerate(rows):
         values = [row[f"{column}_{mark}"] / divisor for mark, _, _ in marks]
@@ -166,7 +156,7 @@ def _ranges(
                       label=mark if place == 0 else None)  # fmt: skip
         told.append(f"{short(_owner(row))} {number(values[0])} and {number(values[1])}")
     axes.set_xlim(left=0)
-    _label(axes, [_owner(row) for row in rows], f"{unit} of one GPU")
+    label(axes, [_owner(row) for row in rows], f"{unit} of one GPU")
     figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2)
     percentiles = " and ".join(mark for mark, _, _ in marks[:2])
     return drawn(figure, name, title, f"{percentiles}, {unit}: {'; '.join(told)}.")
@@ -177,7 +167,7 @@ def _pools(report: Report) -> Drawing | None:
     rows = rows[:MOST_BARS]
     if not rows:
         return None
-    figure, axes = _bars(len(rows), legend=True, of=0.6)
+    figure, axes = bars(len(rows), legend=True, of=0.6)
     for place, row in enumerate(rows):
         first = place == 0
         axes.barh(place, row["capacity_gpus"], 0.72, color="#dddddd",
@@ -189,7 +179,7 @@ def _pools(report: Report) -> Drawing | None:
         axes.plot([wanted, wanted], [place - 0.42, place + 0.42], color=INK, linewidth=2,
                   label="requested" if first else None)  # fmt: skip
     labels = [joined(row["pool"] or "(no name)", _gpu(row["gpu_model"])) for row in rows]
-    _label(axes, labels, "GPUs")
+    label(axes, labels, "GPUs")
     figure.legend(loc="outside upper left", ncols=4, columnspacing=1.0, handlelength=1.2)
     told = "; ".join(
         f"{short(label)}: capacity {number(row['capacity_gpus'])}, requested"
@@ -197,37 +187,6 @@ def _pools(report: Report) -> Drawing | None:
         for label, row in zip(labels, rows, strict=True)
     )
     return drawn(figure, "pools", "Room in each pool, in GPUs.", f"{told}.")
-
-
-def _bars(count: int, *, legend: bool = False, of: float = 0.34) -> tuple[Figure, Axes]:
-    """An empty chart of horizontal bars, the first at the top; `of`: inches of each."""
-    height = of * count + 0.75 + (0.3 if legend else 0)
-    figure = Figure((WIDTH, height), layout="constrained")
-    axes = figure.subplots()
-    axes.set_ylim(count - 0.4, -0.6)
-    axes.spines["left"].set_visible(False)
-    axes.tick_params(left=False)
-    axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-    axes.grid(axis="x", color="#e4e4e4", linewidth=0.7)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _label(axes: Axes, names: Sequence[str], unit: str) -> None:
-    axes.set_yticks(range(len(names)), [short(name) for name in names])
-    axes.set_xlabel(unit)
-
-
-def _note(axes: Axes, value: float, place: int) -> None:
-    """The figure at the end of its bar."""
-    axes.annotate(number(value), (value, place), (4, 0), textcoords="offset points", va="center")
-
-
-def short(name: str) -> str:
-    """A name that leaves room for its bar, and that XML can hold."""
-    plain = "".join(c if c.isprintable() else " " for c in name)
-    return plain if len(plain) <= 20 else plain[:19] + "…"
 
 
 def _owner(row: Row) -> str:

@@ -11,6 +11,7 @@ from gpuledger_collector.report import (
     requests,
     service,
     summary,
+    traffic,
 )
 from gpuledger_collector.report.document import Document, Section
 from gpuledger_collector.report.model import Report
@@ -31,6 +32,7 @@ def review(report: Report) -> Document:
             requests.requests(report),
             profiles.profiles(report),
             service.service(report),
+            traffic.traffic(report),
             capacity.headroom(report),
             found.findings(report),
             coverage.coverage(report),

@@ -42,7 +42,7 @@ def service(report: Report) -> Section:
         figures("GPUs", "GPUs"),
     )
     shown = table("Endpoints", columns, (_cells(row) for row in rows))
-    return Section("slo", _TITLE, _LEAD, (shown,), answers=("slo",))
+    return Section("slo", _TITLE, _LEAD, (shown,), ("objectives",), ("slo",))
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -78,8 +78,10 @@ class NotifyConfig:
         return next(r.targets(finding) for r in self.routes if r.matches(finding))
 
 
-def load(path: Path) -> NotifyConfig:
-    """What the file says. Raises DeclarationError: all that is wrong with it."""
+def load(path: Path | None) -> NotifyConfig:
+    """What the file says; nobody is told without one. Raises DeclarationError: all its faults."""
+    if path is None:
+        return NotifyConfig()
     problems = Problems(path)
     text = read_text(path, problems)
     document = _document(text, problems)
