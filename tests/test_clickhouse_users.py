@@ -11,7 +11,9 @@ from xml.etree import ElementTree as ET
 import pytest
 from click.testing import CliRunner
 
+from gpuledger_agent.check_result import Check, Verdict
 from gpuledger_collector.cli import cli
+from gpuledger_collector.doctor.examine import examine
 from gpuledger_collector.ledger import findings, rules
 from gpuledger_collector.rollup import Rollup
 from gpuledger_collector.store.client import connect
@@ -277,3 +279,24 @@ def test_admin_when_it_would_leave_its_database_then_it_is_refused(
     books: Packaged, sql: str
 ) -> None:
     assert "ACCESS_DENIED" in books.ask(sql, ADMIN).error
+
+
+def examined(books: Packaged, user: str) -> dict[str, Check]:
+    return {found.subject: found for found in examine(books.store(user), 10)}
+
+
+def test_doctor_when_the_admin_asks_then_everything_is_seen(books: Packaged) -> None:
+    found = examined(books, ADMIN)
+    assert [check.text for check in found.values() if check.text.startswith("not seen")] == []
+    assert found["retention"].verdict is Verdict.OK
+    assert "daily forever" in found["retention"].text
+
+
+def test_doctor_when_the_reader_asks_then_what_is_not_seen_is_said_and_no_failure(
+    books: Packaged,
+) -> None:
+    found = examined(books, READER)
+    unseen = {subject for subject, check in found.items() if check.text.startswith("not seen")}
+    assert unseen == {"retention", "disk", "parts", "roll-ups", "requests"}
+    assert {found[subject].verdict for subject in unseen} == {Verdict.WARN}
+    assert {found[subject].remedy for subject in unseen} == {"ask as admin (--username)"}

@@ -22,6 +22,7 @@ COMMANDS = {
     "plan": "What a request would do to its pool.",
     "findings": "What should be acted on now, worst money first.",
     "report": "The capacity review in one file.",
+    "doctor": "What ails the books and the agents, and what helps.",
     "notify": "Check and try who is told of findings.",
     "query": "Ask the books in SQL.",
     "ca": "Certificates for agents and collectors.",

@@ -8,6 +8,8 @@ GRANT DROP TABLE, DROP VIEW ON gpuledger.* TO gpuledger_admin;
 GRANT SYSTEM MERGES, SYSTEM TTL MERGES ON gpuledger.* TO gpuledger_admin;
 GRANT TABLE ENGINE ON MergeTree TO gpuledger_admin;
 GRANT TABLE ENGINE ON ReplacingMergeTree TO gpuledger_admin;
+GRANT SELECT ON system.disks TO gpuledger_admin;
+GRANT SELECT ON system.parts TO gpuledger_admin;
 
 CREATE ROLE IF NOT EXISTS gpuledger_writer;
 GRANT SELECT, INSERT, ALTER DELETE ON gpuledger.* TO gpuledger_writer;
