@@ -40,7 +40,7 @@ fuzz: $(VENV)/.dev
 	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
 # What some tests need and skip without: the real runtimes, the real Slurm and a real browser.
-RUNTIMES := containerd runc podman conmon busybox-static docker.io iptables slurm-wlm munge chromium mmdebstrap iproute2
+RUNTIMES := containerd runc podman conmon busybox-static docker.io iptables slurm-wlm munge chromium mmdebstrap iproute2 prometheus
 runtimes:
 	@apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(RUNTIMES) >/dev/null
 

@@ -73,8 +73,8 @@ class Daemon:
         processes: ProcessTable | None = None,
     ) -> None:
         self._config = config
-        self._clock = clock or SteadyClock()
-        self.attributor = make_attributor(config, self._clock)
+        self.clock = clock or SteadyClock()
+        self.attributor = make_attributor(config, self.clock)
         self._processes = processes or make_processes(config, self.attributor)
         self.spool = Spool(config.spool, config.spool_max_mib << 20)
         self.pipeline = Pipeline(
@@ -86,8 +86,8 @@ class Daemon:
         )
         self._closed: queue.SimpleQueue[list[GpuUse]] = queue.SimpleQueue()
         self._waiting: list[GpuUse] = []
-        self.driver = Driver(layer, self._make_worker, self._closed.put, self._clock, config.tick_s)
-        self.scraper = Scraper(config.families, self._clock, config.window_s)
+        self.driver = Driver(layer, self._make_worker, self._closed.put, self.clock, config.tick_s)
+        self.scraper = Scraper(config.families, self.clock, config.window_s)
         self.uplink = Uplink(config.collectors, self.spool, self._hello, Dialer(config.trust))
         self.ticks = WatchCounters()
         """Sum over all windows written so far."""
@@ -96,7 +96,7 @@ class Daemon:
         self._gpus: dict[str, GpuInfo] = {}
         self.resumes_at = self._resume_at()
         """Time before this is not measured, seconds since the epoch."""
-        self._began: int | None = int(max(self._clock.now(), self.resumes_at))
+        self._began: int | None = int(max(self.clock.now(), self.resumes_at))
         """When this run began; None once it has kept windows of GPUs."""
         self._gaps_told = 0.0
         self._self = psutil.Process()
@@ -108,7 +108,7 @@ class Daemon:
 
         As long as its spool cannot be read, nobody knows: then the next whole window.
         """
-        now = self._clock.now()
+        now = self.clock.now()
         until = self.spool.earlier_until
         if until is None:
             return (now // self._config.window_s + 1) * self._config.window_s
@@ -139,7 +139,7 @@ class Daemon:
             self.scraper.start()
         for thread in threads:
             thread.start()
-        rounds = Rounds(self._clock, self._config.window_s, self.resumes_at)
+        rounds = Rounds(self.clock, self._config.window_s, self.resumes_at)
         manager.alive(ready(self).line)
         while not stop.wait(min(rounds.patience(), manager.beat_s)):
             self.pulse.turned()
@@ -199,7 +199,7 @@ class Daemon:
         return GpuWorker(
             device,
             self._processes,
-            self._clock,
+            self.clock,
             window_s=self._config.window_s,
             tick_s=self._config.tick_s,
             written_until=self.resumes_at,
@@ -213,8 +213,8 @@ class Daemon:
             self._begin(uses)
             self.scraper.watch(self.pipeline.subjects())
             self.pipeline.store(owned, [self._health(window)], self.scraper.take())
-            if abs(self._clock.now() - self._gaps_told) >= TELL_GAPS_S:
-                self._gaps_told = self._clock.now()
+            if abs(self.clock.now() - self._gaps_told) >= TELL_GAPS_S:
+                self._gaps_told = self.clock.now()
                 self.spool.tell_gaps()
         except Exception:  # a daemon reports what it did not foresee, and goes on
             log.exception("event=window_not_written start=%d", window.start)
@@ -225,7 +225,7 @@ class Daemon:
         That waits for the GPUs that have not closed it yet: what is written says for all of them
         how far they are, and so what is lost if the agent is killed.
         """
-        now = self._clock.now()
+        now = self.clock.now()
 
         def early(use: GpuUse) -> bool:
             return window is not None and window.end < use.window.end <= now
@@ -292,7 +292,7 @@ class Daemon:
         return round((self._cpu_s - before) * 1000)
 
     def _take_step_ms(self) -> int:
-        before, self._stepped_s = self._stepped_s, self._clock.stepped_s
+        before, self._stepped_s = self._stepped_s, self.clock.stepped_s
         return round((self._stepped_s - before) * 1000)
 
 

@@ -73,6 +73,10 @@ class DaemonCollector(Collector):
         yield gauge, "driver_up", "1 while the driver answers", bool(driver.version)
         yield gauge, "gpus", "GPUs that the driver knows", driver.gpus
         yield gauge, "gpus_failed", "GPUs lost, hung or failing now", driver.gpus_failed
+        stuck = not self._daemon.pulse.alive().well
+        yield gauge, "stuck", "1 while the loop that writes windows does not turn", stuck
+        stepped = self._daemon.clock.stepped_s
+        yield counter, "clock_stepped_seconds", "Steps of the host's clock, either way", stepped
         ticks = self._daemon.ticks
         yield counter, "ticks", "Readings of a GPU", ticks.ticks
         yield counter, "ticks_missed", "Readings that were due and did not happen", ticks.missed
@@ -95,9 +99,10 @@ class DaemonCollector(Collector):
         yield gauge, "servers", "Inference servers that are read", scraper.servers
         yield counter, "scrapes", "Servers asked for their metrics", scraper.scrapes
         yield counter, "scrape_seconds", "Time that this took, of all threads", scraper.seconds
-        spool = self._daemon.spool.state()
+        spool, limit = self._daemon.spool.state(), self._daemon.spool.max_bytes
         yield gauge, "spool_batches", "Batches that wait for an ack", spool.batches
         yield gauge, "spool_bytes", "Bytes of them", spool.bytes
+        yield gauge, "spool_limit_bytes", "Where spool_bytes stops growing", limit
         yield gauge, "spool_on_disk", "0 while the disk takes nothing", spool.on_disk
         yield (
             counter,

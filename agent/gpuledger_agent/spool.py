@@ -43,7 +43,7 @@ class Spool:
     ) -> None:
         """Open the file, or with None a spool in memory. Raises SpoolError."""
         self._path = path
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._max_age_s = max_age_s
         self._lock = threading.RLock()
         self._once = Once(log)
@@ -232,8 +232,8 @@ class Spool:
     def _make_room(self) -> None:
         """Drop the oldest batches, as many as it takes."""
         full = "event=spool_full max_bytes=%d oldest windows are dropped"
-        if self._drop_while(lambda _: self._bytes > self._max_bytes, GapReason.SPOOL_FULL):
-            self._once.warning("full", full, self._max_bytes)
+        if self._drop_while(lambda _: self._bytes > self.max_bytes, GapReason.SPOOL_FULL):
+            self._once.warning("full", full, self.max_bytes)
         oldest = self._until - self._max_age_s
         if self._drop_while(lambda entry: entry.last < oldest, GapReason.SPOOL_AGE):
             self._once.warning("age", "event=spool_old windows too old for the books are dropped")
@@ -242,7 +242,7 @@ class Spool:
                 entry = self._pending.after(0)[0]
                 self._give_up(entry, GapReason.DISK)
                 self._once.warning("memory", full, MEMORY_BYTES)
-        if self._bytes < self._max_bytes // 2:
+        if self._bytes < self.max_bytes // 2:
             self._once.over("full", "event=spool_drained")
 
     def _drop_while(self, excess: Callable[[Entry], bool], reason: GapReason) -> int:

@@ -194,6 +194,10 @@ class Notifier:
         since = now - timedelta(days=1)
         receivers = self._config.receivers.values()
         self._buckets = {r.name: Bucket(r.burst, r.per_minute, since) for r in receivers}
+        for name in self._buckets:
+            # A counter that appears with its first count does not rise for Prometheus.
+            self._metrics.notifications_failed.labels(name)
+            self._metrics.notifications_given_up.labels(name)
         for name, at in outbox.sent(since):
             if name in self._buckets:
                 self._buckets[name].take(at)
