@@ -14,6 +14,7 @@ from gpuledger_agent import __version__, log
 from gpuledger_agent.check import checks
 from gpuledger_agent.check_result import Verdict
 from gpuledger_agent.config import AgentConfig
+from gpuledger_agent.core_dumps import forbid_core_dumps
 from gpuledger_agent.daemon import Daemon
 from gpuledger_agent.devices.nvml import NvmlLayer
 from gpuledger_agent.followed import FileRefused
@@ -58,6 +59,7 @@ def run(config: AgentConfig, log_level: str) -> None:
 
     for number in ending():
         signal.signal(number, end)
+    forbid_core_dumps()
     try:
         Daemon(config, NvmlLayer()).run(stop, ServiceManager())
     except (FileRefused, SpoolError) as error:
