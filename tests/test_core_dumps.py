@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from pathlib import Path
 
+from gpuledger_collector.store.client import StoreConfig
 from tests.nvml_standin.world import Standin
 from tests.test_agent_daemon import AGENT
 from tests.uplink_fixture import free_port
@@ -40,3 +42,15 @@ def test_agent_when_it_crashes_then_it_leaves_no_core(standin: Standin, tmp_path
     command = [str(AGENT), "run", "--collector", free_port(), "--metrics", "",
                "--health", "", "--spool", str(tmp_path / "spool.sqlite")]  # fmt: skip
     assert left_by(command, env, tmp_path / "home", "event=started") == []
+
+
+def test_collector_when_it_crashes_then_it_leaves_no_core(
+    database: StoreConfig, tmp_path: Path
+) -> None:
+    password = tmp_path / "password"
+    password.write_text(database.password)
+    command = [str(AGENT.with_name("gpuledger")), "serve", "--clickhouse-url", database.url,
+               "--database", database.database, "--username", database.username,
+               "--password-file", str(password), "--listen", "127.0.0.1:0",
+               "--metrics", ""]  # fmt: skip
+    assert left_by(command, dict(os.environ), tmp_path / "home", "event=serving") == []

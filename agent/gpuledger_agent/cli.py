@@ -59,7 +59,6 @@ def run(config: AgentConfig, log_level: str) -> None:
 
     for number in ending():
         signal.signal(number, end)
-    forbid_core_dumps()
     try:
         Daemon(config, NvmlLayer()).run(stop, ServiceManager())
     except (FileRefused, SpoolError) as error:
@@ -116,6 +115,7 @@ def sample(config: AgentConfig, log_level: str, form: str) -> None:
 
 def main() -> None:
     """Run the command; every error is one line on stderr."""
+    forbid_core_dumps()
     try:
         code = cli.main(prog_name="gpuledger-agent", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

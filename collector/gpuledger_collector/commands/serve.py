@@ -11,7 +11,6 @@ import click
 
 from gpuledger_agent import log
 from gpuledger_agent.config import ConfigError, host_port
-from gpuledger_agent.core_dumps import forbid_core_dumps
 from gpuledger_agent.file_limit import raise_file_limit
 from gpuledger_agent.options import Refused
 from gpuledger_agent.service_manager import ServiceManager
@@ -144,7 +143,6 @@ def serve(
         told = notify_config.load(notify)
     log.configure(log_level)
     raise_file_limit()
-    forbid_core_dumps()
     with ExitStack() as stack:
         if embedded is not None:
             server = stack.enter_context(EmbeddedServer(embedded, embedded_port))

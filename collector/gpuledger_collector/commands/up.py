@@ -9,7 +9,6 @@ import click
 
 from gpuledger_agent import log
 from gpuledger_agent.config import AgentConfig, ConfigError, host_port
-from gpuledger_agent.core_dumps import forbid_core_dumps
 from gpuledger_agent.daemon import Daemon
 from gpuledger_agent.devices.nvml import NvmlLayer
 from gpuledger_agent.options import COLLECTORS, DEFAULT_FILE, Refused, file_settings, settings_but
@@ -84,7 +83,6 @@ def up(
 
     Example: sudo gpuledger up --pool production
     """  # fmt: skip
-    forbid_core_dumps()
     log.configure(log_level)
     with loading():
         rules = load(rules_config)
