@@ -66,6 +66,13 @@ def test_batches_when_appended_then_they_are_read_in_order_and_as_they_were(spoo
     assert spool.after(5, ALL) == []
 
 
+def test_directory_when_the_spool_makes_it_then_it_is_for_its_user_alone(
+    spool: Spool, path: Path
+) -> None:
+    spool.append([made()], 0)
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
 def test_batches_when_forgotten_then_the_others_stay(spool: Spool) -> None:
     spool.append([made(rows=2) for _ in range(5)], 0)
     spool.forget([2, 4, 99])

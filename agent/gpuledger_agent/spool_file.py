@@ -59,7 +59,7 @@ class SpoolFile:
     def __init__(self, path: Path | None) -> None:
         """Open the file, or with None a database in memory."""
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._db = sqlite3.connect(path or ":memory:", check_same_thread=False, timeout=5)
         self._db.text_factory = bytes  # no text is asked for; damaged figures may come as some
         try:

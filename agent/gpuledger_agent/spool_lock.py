@@ -29,7 +29,7 @@ class SpoolLock:
         if self._path is None or self._path in self._held:
             return
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path, descriptor = self._path, _opened(self._path)
         except OSError as error:
             path = self._path.parent
