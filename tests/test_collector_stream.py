@@ -14,11 +14,11 @@ from clickhouse_connect.driver.client import Client
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gpuledger_collector.admission import FIRST_CREDIT, MAX_CREDIT
+from gpuledger_collector.listening import ServeError
 from gpuledger_collector.serve import (
     Collector,
     CollectorSettings,
     CollectorThread,
-    ServeError,
     Tls,
 )
 from gpuledger_collector.store.client import StoreConfig, StoreError, connect

@@ -95,6 +95,7 @@ def fleet_rows(fleet: Fleet) -> list[Row]:
     return [row for rows in fleet.rows.values() for row in rows]
 
 
+@pytest.mark.timeout(300)
 @settings(RANDOM_BOOKS, max_examples=6)
 @given(rng=st.randoms(use_true_random=False))
 def test_views_by_day_when_hours_have_gone_then_they_say_what_the_hours_said(

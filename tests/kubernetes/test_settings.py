@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import tomllib
 from pathlib import Path
 
@@ -48,6 +49,8 @@ class Mounted:
             for name, value in environment(self.container).items()
         }
         with pytest.MonkeyPatch.context() as patch:
+            for name in [name for name in os.environ if name.startswith("GPULEDGER_")]:
+                patch.delenv(name)  # those of tests that ran before in this process
             for name, value in env.items():
                 patch.setenv(name, value)
             (subcommand,) = self.container["args"]
