@@ -27,7 +27,7 @@ SPEECH = {"host": "host-1", "team": "speech", "model": "encoder", "endpoint": "a
 
 
 def evaluate(client: Client, judged: Iterable[Rule] = ()) -> list[dict[str, Any]]:
-    """All open findings as of END; no rule fails."""
+    """All open findings as of END, after these rules, else all, were evaluated without failing."""
     outcomes = findings.evaluate(client, tuple(judged) or rules.built_in(), END)
     assert [o for o in outcomes if o.error] == []
     return list(client.query("SELECT * FROM open_findings").named_results())
@@ -57,10 +57,12 @@ def at_load(pct: float, times: Iterable[datetime] | None = None) -> list[Row]:
     return [*searching, *(row for n in range(2) for row in speech(starts, n))]
 
 
-def config(tmp_path: Path, text: str) -> tuple[Rule, ...]:
+def judging_by_a_day(tmp_path: Path) -> Rule:
+    """The rule about objectives that are met, content with a day of telemetry."""
     path = tmp_path / "rules.toml"
-    path.write_text(text)
-    return rules.load(path)
+    path.write_text("[slo_met_at_low_utilization]\nmin_judged_hours = 24")
+    [rule] = [rule for rule in rules.load(path) if rule.name == "slo_met_at_low_utilization"]
+    return rule
 
 
 def test_rules_when_objectives_are_met_by_busy_gpus_then_nothing_is_found(client: Client) -> None:
@@ -89,7 +91,7 @@ def test_met_when_the_busiest_hours_leave_room_then_no_more_gpus(
     traffic(client, kv_cache_pct_mean=kv_cache_pct)
     fill(client, at_load(load_pct))
     assert evaluate(client) == [], "a day is too short to judge by"
-    told = evaluate(client, config(tmp_path, "[slo_met_at_low_utilization]\nmin_judged_hours = 24"))
+    told = evaluate(client, [judging_by_a_day(tmp_path)])
     assert len(told) == found
     if found:
         row = only(told, "slo_met_at_low_utilization")
