@@ -384,7 +384,8 @@ CREATE VIEW days_stand
     `rolled_at` DateTime64(6, 'UTC') COMMENT 'When the latest roll-up of one of its hours began',
     `computed_at` DateTime64(6, 'UTC') COMMENT 'When the day was computed; 1970-01-01: never',
     `stands` UInt8 COMMENT '1: no hour of it has changed since',
-    `ledger_stands` UInt8 COMMENT '1: nor does a request or price that was applied since reach back to it'
+    `ledger_stands` UInt8 COMMENT '1: nor does a request or price that was applied since reach back to it',
+    `slos_stand` UInt8 COMMENT '1: it stands, and no objective that was applied since reaches back to it'
 )
 DEFINER = default SQL SECURITY DEFINER
 COMMENT 'Which days say what their hours say, and were computed when.'
@@ -404,13 +405,18 @@ AS WITH
     (
         SELECT groupArray((toDate(reaches_to), applied_at))
         FROM declared
-    ) AS declarations
+    ) AS declarations,
+    (
+        SELECT groupArray((toDate(valid_from), applied_at))
+        FROM slos
+    ) AS promises
 SELECT
     h.day AS day,
     h.latest AS rolled_at,
     d.computed_at AS computed_at,
     (h.latest + toIntervalHour(1)) < d.computed_at AS stands,
-    stands AND (NOT arrayExists(declaration -> (((declaration.1) <= h.day) AND ((declaration.2) >= d.computed_at)), declarations)) AS ledger_stands
+    stands AND (NOT arrayExists(declaration -> (((declaration.1) <= h.day) AND ((declaration.2) >= d.computed_at)), declarations)) AS ledger_stands,
+    stands AND (NOT arrayExists(promise -> (((promise.1) <= h.day) AND ((promise.2) >= d.computed_at)), promises)) AS slos_stand
 FROM
 (
     SELECT
@@ -2334,7 +2340,8 @@ WHERE (l.request.7) = 'proposed';
 CREATE VIEW read_by_hour
 (
     `hours_from` Date COMMENT 'First day that is read by the hour; 2106-01-01: none',
-    `ledger_from` Date COMMENT 'The same for what depends on capacity requests and prices'
+    `ledger_from` Date COMMENT 'The same for what depends on capacity requests and prices',
+    `slos_from` Date COMMENT 'The same for what depends on objectives'
 )
 DEFINER = default SQL SECURITY DEFINER
 COMMENT 'Where views by day change from computed days to hours.'
@@ -2346,7 +2353,8 @@ AS WITH
     ) AS hourly_from
 SELECT
     greatest(hourly_from, min(if(d.stands, never, d.day))) AS hours_from,
-    greatest(hourly_from, min(if(d.ledger_stands, never, d.day))) AS ledger_from
+    greatest(hourly_from, min(if(d.ledger_stands, never, d.day))) AS ledger_from,
+    greatest(hourly_from, min(if(d.slos_stand, never, d.day))) AS slos_from
 FROM days_stand AS d;
 
 CREATE VIEW request_groups
@@ -2968,6 +2976,10 @@ AS WITH
             avgIf(a.load_pct, a.outcome = 'missed') AS missed_load_pct,
             avg(a.gpus) AS gpus
         FROM slo_attainment AS a
+        WHERE a.hour >= toDateTime((
+            SELECT slos_from
+            FROM read_by_hour
+        ), 'UTC')
         GROUP BY
             day,
             team,
@@ -3013,6 +3025,10 @@ WITH
             avgIf(a.load_pct, a.outcome = 'missed') AS missed_load_pct,
             avg(a.gpus) AS gpus
         FROM slo_attainment AS a
+        WHERE a.hour >= toDateTime((
+            SELECT slos_from
+            FROM read_by_hour
+        ), 'UTC')
         GROUP BY
             day,
             team,
@@ -3040,8 +3056,8 @@ SELECT
 FROM scaling_verdict_versions
 FINAL
 WHERE (day < (
-    SELECT toDate(hourly_from)
-    FROM kept_from
+    SELECT slos_from
+    FROM read_by_hour
 )) AND ((day, computed_at) IN (
     SELECT
         day,
@@ -3487,6 +3503,10 @@ AS SELECT
     (sumMap(t.ttft_buckets, t.ttft_counts)).2 AS ttft_counts,
     groupBitOr(t.offered) AS offered
 FROM traffic_hourly AS t
+WHERE t.hour >= toDateTime((
+    SELECT hours_from
+    FROM read_by_hour
+), 'UTC')
 GROUP BY
     day,
     cluster,
@@ -3531,8 +3551,8 @@ SELECT
 FROM traffic_daily_versions
 FINAL
 WHERE (day < (
-    SELECT toDate(hourly_from)
-    FROM kept_from
+    SELECT hours_from
+    FROM read_by_hour
 )) AND ((day, computed_at) IN (
     SELECT
         day,
