@@ -229,3 +229,13 @@ def test_throughput_when_an_endpoint_stands_in_several_rows_then_minutes_are_lai
     assert row["served_rps"] == pytest.approx(2 * len(FAST) / 20)
     [row] = attainment(client, served(BASE, FAST, use_case="b", server="s-2"))
     assert row["served_rps"] == pytest.approx(3 * len(FAST) / 20)
+
+
+def test_throughput_when_models_share_an_objective_then_minutes_are_laid_over_each_other(
+    client: Client,
+) -> None:
+    promise(client, objective(throughput_rps=Decimal(1)))
+    models = ((0, "ranker"), (1, "reader"))
+    rows = [served(BASE + timedelta(minutes=late), FAST, model=model) for late, model in models]
+    told = attainment(client, *rows)
+    assert [row["served_rps"] for row in told] == [pytest.approx(2 * len(FAST) / 20)] * 2
