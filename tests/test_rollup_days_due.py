@@ -80,16 +80,16 @@ def test_day_when_a_request_applied_since_reaches_back_to_it_then_it_is_computed
 
 
 @pytest.mark.parametrize(
-    ("hourly_days", "applied", "due"),
-    [(8, "1 HOUR", 1), (8, "9 DAY", 0), (30, "1 HOUR", 0)],
+    ("began", "applied", "due"),
+    [("40 DAY", "1 HOUR", 1), ("40 DAY", "9 DAY", 0), ("1 HOUR", "1 HOUR", 0)],
 )
-def test_day_when_objectives_reach_back_to_it_in_its_last_week_then_it_is_computed_again(
-    client: Client, hourly_days: int, applied: str, due: int
+def test_day_when_an_objective_applied_since_reaches_back_to_it_then_it_is_computed_again(
+    client: Client, began: str, applied: str, due: int
 ) -> None:
     mark(client, rolled="9 DAY", computed="1 DAY")
-    keep(client, "hourly", hourly_days)
     client.command(
-        f"INSERT INTO slos (percentile, applied_at) SELECT 95, now64(6) - INTERVAL {applied}"
+        "INSERT INTO slos (percentile, valid_from, applied_at)"
+        f" SELECT 95, now() - INTERVAL {began}, now64(6) - INTERVAL {applied}"
     )
     assert DayRollup(client).run_once() == due
 

@@ -200,3 +200,42 @@ def test_load_when_nothing_is_measured_then_nothing_is_said(client: Client) -> N
     [row] = attainment(client, served(BASE, FAST, team="", offered=3))
     assert (row["team"], row["gpus"]) == ("unattributed", 0)
     assert (row["sm_pct"], row["load_pct"]) == (None, None)
+
+
+def test_attainment_when_asked_from_an_hour_on_then_older_months_are_not_read(
+    client: Client,
+) -> None:
+    later = BASE + timedelta(days=40)
+    for at in (BASE, later):
+        insert(client, "process_usage_raw", [process(at)])
+        attainment(client, served(at, FAST))
+    read = client.query(
+        "EXPLAIN ESTIMATE SELECT * FROM slo_attainment WHERE hour >= {hour:DateTime('UTC')}",
+        parameters={"hour": later},
+    )
+    parts = {row["table"]: row["parts"] for row in read.named_results()}
+    assert (parts["traffic_hourly_versions"], parts["usage_hourly_versions"]) == (1, 1)
+
+
+def test_throughput_when_an_endpoint_stands_in_several_rows_then_minutes_are_laid_over_each_other(
+    client: Client,
+) -> None:
+    promise(client, objective(model="ranker", throughput_rps=Decimal(1)))
+    minute = timedelta(minutes=1)
+    rows = [
+        served(BASE + minute * late, FAST, use_case=case) for late, case in ((0, "a"), (1, "b"))
+    ]
+    [row] = attainment(client, *rows)
+    assert row["served_rps"] == pytest.approx(2 * len(FAST) / 20)
+    [row] = attainment(client, served(BASE, FAST, use_case="b", server="s-2"))
+    assert row["served_rps"] == pytest.approx(3 * len(FAST) / 20)
+
+
+def test_throughput_when_models_share_an_objective_then_minutes_are_laid_over_each_other(
+    client: Client,
+) -> None:
+    promise(client, objective(throughput_rps=Decimal(1)))
+    models = ((0, "ranker"), (1, "reader"))
+    rows = [served(BASE + timedelta(minutes=late), FAST, model=model) for late, model in models]
+    told = attainment(client, *rows)
+    assert [row["served_rps"] for row in told] == [pytest.approx(2 * len(FAST) / 20)] * 2

@@ -384,7 +384,8 @@ CREATE VIEW days_stand
     `rolled_at` DateTime64(6, 'UTC') COMMENT 'When the latest roll-up of one of its hours began',
     `computed_at` DateTime64(6, 'UTC') COMMENT 'When the day was computed; 1970-01-01: never',
     `stands` UInt8 COMMENT '1: no hour of it has changed since',
-    `ledger_stands` UInt8 COMMENT '1: nor does a request or price that was applied since reach back to it'
+    `ledger_stands` UInt8 COMMENT '1: nor does a request or price that was applied since reach back to it',
+    `slos_stand` UInt8 COMMENT '1: it stands, and no objective that was applied since reaches back to it'
 )
 DEFINER = default SQL SECURITY DEFINER
 COMMENT 'Which days say what their hours say, and were computed when.'
@@ -404,13 +405,18 @@ AS WITH
     (
         SELECT groupArray((toDate(reaches_to), applied_at))
         FROM declared
-    ) AS declarations
+    ) AS declarations,
+    (
+        SELECT groupArray((toDate(valid_from), applied_at))
+        FROM slos
+    ) AS promises
 SELECT
     h.day AS day,
     h.latest AS rolled_at,
     d.computed_at AS computed_at,
     (h.latest + toIntervalHour(1)) < d.computed_at AS stands,
-    stands AND (NOT arrayExists(declaration -> (((declaration.1) <= h.day) AND ((declaration.2) >= d.computed_at)), declarations)) AS ledger_stands
+    stands AND (NOT arrayExists(declaration -> (((declaration.1) <= h.day) AND ((declaration.2) >= d.computed_at)), declarations)) AS ledger_stands,
+    stands AND (NOT arrayExists(promise -> (((promise.1) <= h.day) AND ((promise.2) >= d.computed_at)), promises)) AS slos_stand
 FROM
 (
     SELECT
@@ -2334,7 +2340,8 @@ WHERE (l.request.7) = 'proposed';
 CREATE VIEW read_by_hour
 (
     `hours_from` Date COMMENT 'First day that is read by the hour; 2106-01-01: none',
-    `ledger_from` Date COMMENT 'The same for what depends on capacity requests and prices'
+    `ledger_from` Date COMMENT 'The same for what depends on capacity requests and prices',
+    `slos_from` Date COMMENT 'The same for what depends on objectives'
 )
 DEFINER = default SQL SECURITY DEFINER
 COMMENT 'Where views by day change from computed days to hours.'
@@ -2346,7 +2353,8 @@ AS WITH
     ) AS hourly_from
 SELECT
     greatest(hourly_from, min(if(d.stands, never, d.day))) AS hours_from,
-    greatest(hourly_from, min(if(d.ledger_stands, never, d.day))) AS ledger_from
+    greatest(hourly_from, min(if(d.ledger_stands, never, d.day))) AS ledger_from,
+    greatest(hourly_from, min(if(d.slos_stand, never, d.day))) AS slos_from
 FROM days_stand AS d;
 
 CREATE VIEW request_groups
@@ -2968,6 +2976,10 @@ AS WITH
             avgIf(a.load_pct, a.outcome = 'missed') AS missed_load_pct,
             avg(a.gpus) AS gpus
         FROM slo_attainment AS a
+        WHERE a.hour >= toDateTime((
+            SELECT slos_from
+            FROM read_by_hour
+        ), 'UTC')
         GROUP BY
             day,
             team,
@@ -3013,6 +3025,10 @@ WITH
             avgIf(a.load_pct, a.outcome = 'missed') AS missed_load_pct,
             avg(a.gpus) AS gpus
         FROM slo_attainment AS a
+        WHERE a.hour >= toDateTime((
+            SELECT slos_from
+            FROM read_by_hour
+        ), 'UTC')
         GROUP BY
             day,
             team,
@@ -3040,8 +3056,8 @@ SELECT
 FROM scaling_verdict_versions
 FINAL
 WHERE (day < (
-    SELECT toDate(hourly_from)
-    FROM kept_from
+    SELECT slos_from
+    FROM read_by_hour
 )) AND ((day, computed_at) IN (
     SELECT
         day,
@@ -3127,12 +3143,36 @@ CREATE VIEW slo_attainment
 DEFINER = default SQL SECURITY DEFINER
 COMMENT 'Requests inside the target by hour and endpoint, with the use of the GPUs beside it. See docs/slos.md.'
 AS WITH
-    (histogram, q) -> ceil(q * arraySum(histogram.2)) AS rank,
-    ((histogram, k) -> if(k = 0, NULL, toFloat64(arraySort(tupleElement(histogram.1, 1))[arrayFirstIndex(n -> (n >= k), arrayCumSum(arraySort((n, above) -> above, histogram.2, tupleElement(histogram.1, 1))))]))) AS at_least,
-    ((histogram, k) -> if(k = 0, NULL, toFloat64(nullIf(arraySort(tupleElement(histogram.1, 2))[arrayFirstIndex(n -> (n >= k), arrayCumSum(arraySort((n, upto) -> upto, histogram.2, tupleElement(histogram.1, 2))))], 18446744073709551615)))) AS at_most,
-    (histogram -> arraySort(arrayConcat(arrayMap((b, n) -> (b.1, if((b.2) = 18446744073709551615, toFloat64(0), n / ((b.2) - (b.1)))), histogram.1, histogram.2), arrayMap((b, n) -> (b.2, if((b.2) = 18446744073709551615, toFloat64(0), (-n) / ((b.2) - (b.1)))), histogram.1, histogram.2)))) AS steps,
-    (steps_taken -> (tupleElement(steps_taken, 1), arrayCumSum(tupleElement(steps_taken, 2)), arrayCumSum(arrayMap((density, width) -> (density * width), arrayPopBack(arrayPushFront(arrayCumSum(tupleElement(steps_taken, 2)), 0)), arrayMap((x, before) -> toFloat64(x - before), tupleElement(steps_taken, 1), arrayPopBack(arrayPushFront(tupleElement(steps_taken, 1), 0))))))) AS curve,
+    (histogram, q) -> ceil(q * arraySum(histogram.3)) AS rank,
+    ((histogram, k) -> if(k = 0, NULL, toFloat64(arraySort(histogram.1)[arrayFirstIndex(n -> (n >= k), arrayCumSum(arraySort((n, above) -> above, histogram.3, histogram.1)))]))) AS at_least,
+    ((histogram, k) -> if(k = 0, NULL, toFloat64(nullIf(arraySort(histogram.2)[arrayFirstIndex(n -> (n >= k), arrayCumSum(arraySort((n, upto) -> upto, histogram.3, histogram.2)))], 18446744073709551615)))) AS at_most,
+    (histogram -> arrayMap((above, upto, n) -> if(upto = 18446744073709551615, toFloat64(0), n / (upto - above)), histogram.1, histogram.2, histogram.3)) AS densities,
+    (histogram -> (arraySort(arrayConcat(histogram.1, histogram.2)), arraySort((change, x) -> x, arrayConcat(densities(histogram), arrayMap(density -> (-density), densities(histogram))), arrayConcat(histogram.1, histogram.2)))) AS steps,
+    (steps_taken -> (steps_taken.1, arrayCumSum(steps_taken.2), arrayCumSum(arrayMap((density, width) -> (density * width), arrayPopBack(arrayPushFront(arrayCumSum(steps_taken.2), 0)), arrayMap((x, before) -> toFloat64(x - before), steps_taken.1, arrayPopBack(arrayPushFront(steps_taken.1, 0))))))) AS curve,
     ((histogram, c, k) -> if(at_most(histogram, k) IS NULL, NULL, greatest(least(((c.1)[arrayFirstIndex(n -> (n >= (k - 0.000001)), c.3) - 1]) + ((k - ((c.3)[arrayFirstIndex(n -> (n >= (k - 0.000001)), c.3) - 1])) / ((c.2)[arrayFirstIndex(n -> (n >= (k - 0.000001)), c.3) - 1])), at_most(histogram, k)), at_least(histogram, k)))) AS between,
+    counted AS
+    (
+        SELECT
+            hour,
+            team,
+            model,
+            endpoint,
+            requests,
+            errors,
+            observed_ms_by_minute,
+            waiting_ms,
+            waiting_known_ms,
+            kv_cache_pct_ms,
+            kv_cache_known_ms,
+            latency_ms,
+            latency_buckets,
+            latency_counts,
+            ttft_buckets,
+            ttft_counts,
+            offered,
+            count() OVER (PARTITION BY hour, team, model, endpoint) AS parts
+        FROM traffic_hourly
+    ),
     traffic AS
     (
         SELECT
@@ -3142,14 +3182,21 @@ AS WITH
             endpoint,
             sum(t.requests) AS ended,
             if(bitAnd(groupBitOr(t.offered), 2) = 0, NULL, sum(t.errors)) AS failed,
-            maxForEach(t.observed_ms_by_minute) AS observed_by_minute,
+            max(arraySum(t.observed_ms_by_minute)) AS observed_ms,
+            groupArrayIf(t.observed_ms_by_minute, (t.parts > 1) OR ((team, endpoint) IN (
+                SELECT
+                    team,
+                    endpoint
+                FROM slos
+                WHERE model = ''
+            ))) AS observed_by_minute,
             sum(t.waiting_ms) AS waiting_ms,
             sum(t.waiting_known_ms) > 0 AS waiting_known,
             if(sum(t.kv_cache_known_ms) = 0, NULL, sum(t.kv_cache_pct_ms) / sum(t.kv_cache_known_ms)) AS kv_cache_pct,
             sum(t.latency_ms) AS latency_ms,
-            (groupArrayArray(t.latency_buckets), groupArrayArray(t.latency_counts)) AS latency,
-            (groupArrayArray(t.ttft_buckets), groupArrayArray(t.ttft_counts)) AS ttft
-        FROM traffic_hourly AS t
+            (groupArrayArray(t.latency_buckets.above_us), groupArrayArray(t.latency_buckets.upto_us), groupArrayArray(t.latency_counts)) AS latency,
+            (groupArrayArray(t.ttft_buckets.above_us), groupArrayArray(t.ttft_buckets.upto_us), groupArrayArray(t.ttft_counts)) AS ttft
+        FROM counted AS t
         GROUP BY
             hour,
             team,
@@ -3181,6 +3228,7 @@ AS WITH
             t.endpoint AS endpoint,
             t.ended AS ended,
             t.failed AS failed,
+            t.observed_ms AS observed_ms,
             t.observed_by_minute AS observed_by_minute,
             t.waiting_ms AS waiting_ms,
             t.waiting_known AS waiting_known,
@@ -3195,10 +3243,10 @@ AS WITH
             if(own.valid_until > t.hour, own, general) AS objective,
             objective.valid_until > t.hour AS has_objective,
             1000 * toUInt64(objective.latency_ms) AS target_us,
-            arraySum((b, n) -> if((b.2) <= target_us, n, 0), t.latency.1, t.latency.2) AS surely,
-            arraySum((b, n) -> if((b.1) < target_us, n, 0), t.latency.1, t.latency.2) AS possibly,
-            arraySum((b, n) -> multiIf((b.2) <= target_us, toFloat64(n), ((b.1) >= target_us) OR ((b.2) = 18446744073709551615), toFloat64(0), (n * (target_us - (b.1))) / ((b.2) - (b.1))), t.latency.1, t.latency.2) AS evenly,
-            toInt64(arraySum(t.latency.2)) AS timed,
+            arraySum((upto, n) -> if(upto <= target_us, n, 0), t.latency.2, t.latency.3) AS surely,
+            arraySum((above, n) -> if(above < target_us, n, 0), t.latency.1, t.latency.3) AS possibly,
+            arraySum((above, upto, n) -> multiIf(upto <= target_us, toFloat64(n), (above >= target_us) OR (upto = 18446744073709551615), toFloat64(0), (n * (target_us - above)) / (upto - above)), t.latency.1, t.latency.2, t.latency.3) AS evenly,
+            toInt64(arraySum(t.latency.3)) AS timed,
             toInt64(ifNull(t.failed, 0)) AS lost,
             greatest(toInt64(t.ended), timed) AS total,
             least(lost, greatest((timed + lost) - total, 0)) AS lost_and_timed,
@@ -3235,8 +3283,8 @@ SELECT
     at_least(j.ttft, rank(j.ttft, 0.95)) / 1000 AS ttft_ms_p95_low,
     at_most(j.ttft, rank(j.ttft, 0.95)) / 1000 AS ttft_ms_p95_high,
     if(has_objective, j.objective.throughput_rps, NULL) AS target_rps,
-    (1000 * sum(j.total - j.lost) OVER of_objective) / nullIf(arraySum(maxForEach(j.observed_by_minute) OVER of_objective), 0) AS served_rps,
-    if(max(j.waiting_known) OVER of_objective, sum(j.waiting_ms) OVER of_objective / nullIf(arraySum(maxForEach(j.observed_by_minute) OVER of_objective), 0), NULL) AS waiting,
+    (1000 * sum(j.total - j.lost) OVER of_objective) / nullIf(greatest(max(j.observed_ms) OVER of_objective, arraySum(arrayReduce('maxForEach', groupArrayArray(j.observed_by_minute) OVER of_objective))), 0) AS served_rps,
+    if(max(j.waiting_known) OVER of_objective, sum(j.waiting_ms) OVER of_objective / nullIf(greatest(max(j.observed_ms) OVER of_objective, arraySum(arrayReduce('maxForEach', groupArrayArray(j.observed_by_minute) OVER of_objective))), 0), NULL) AS waiting,
     g.sm_pct AS sm_pct,
     j.kv_cache_pct AS kv_cache_pct,
     greatest(ifNull(sm_pct, kv_cache_pct), ifNull(kv_cache_pct, sm_pct)) AS load_pct,
@@ -3487,6 +3535,10 @@ AS SELECT
     (sumMap(t.ttft_buckets, t.ttft_counts)).2 AS ttft_counts,
     groupBitOr(t.offered) AS offered
 FROM traffic_hourly AS t
+WHERE t.hour >= toDateTime((
+    SELECT hours_from
+    FROM read_by_hour
+), 'UTC')
 GROUP BY
     day,
     cluster,
@@ -3531,8 +3583,8 @@ SELECT
 FROM traffic_daily_versions
 FINAL
 WHERE (day < (
-    SELECT toDate(hourly_from)
-    FROM kept_from
+    SELECT hours_from
+    FROM read_by_hour
 )) AND ((day, computed_at) IN (
     SELECT
         day,

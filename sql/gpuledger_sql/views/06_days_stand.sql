@@ -2,14 +2,15 @@
 --
 -- Those that were computed after everything that they depend on. The roll-up of an hour has ended
 -- an hour after it began. A capacity request reaches back to its beginning when it is new, else to
--- the moment at which it was applied; a price to its beginning.
+-- the moment at which it was applied; a price and an objective to their beginning.
 CREATE OR REPLACE VIEW days_stand
 (
     day Date COMMENT 'Day that has hours',
     rolled_at DateTime64(6, 'UTC') COMMENT 'When the latest roll-up of one of its hours began',
     computed_at DateTime64(6, 'UTC') COMMENT 'When the day was computed; 1970-01-01: never',
     stands UInt8 COMMENT '1: no hour of it has changed since',
-    ledger_stands UInt8 COMMENT '1: nor does a request or price that was applied since reach back to it'
+    ledger_stands UInt8 COMMENT '1: nor does a request or price that was applied since reach back to it',
+    slos_stand UInt8 COMMENT '1: it stands, and no objective that was applied since reaches back to it'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'Which days say what their hours say, and were computed when.'
@@ -27,7 +28,8 @@ WITH
         UNION ALL
         SELECT priced_from, applied_at FROM gpu_prices
     ),
-    (SELECT groupArray((toDate(reaches_to), applied_at)) FROM declared) AS declarations
+    (SELECT groupArray((toDate(reaches_to), applied_at)) FROM declared) AS declarations,
+    (SELECT groupArray((toDate(valid_from), applied_at)) FROM slos) AS promises
 SELECT
     h.day AS day,
     h.latest AS rolled_at,
@@ -35,7 +37,10 @@ SELECT
     h.latest + INTERVAL 1 HOUR < d.computed_at AS stands,
     stands AND NOT arrayExists(
         declaration -> declaration.1 <= h.day AND declaration.2 >= d.computed_at, declarations
-    ) AS ledger_stands
+    ) AS ledger_stands,
+    stands AND NOT arrayExists(
+        promise -> promise.1 <= h.day AND promise.2 >= d.computed_at, promises
+    ) AS slos_stand
 FROM
 (
     SELECT toDate(hour) AS day, max(r.rolled_at) AS latest

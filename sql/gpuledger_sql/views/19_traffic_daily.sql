@@ -66,6 +66,7 @@ SELECT
     sumMap(t.ttft_buckets, t.ttft_counts).2 AS ttft_counts,
     groupBitOr(t.offered) AS offered
 FROM traffic_hourly AS t
+WHERE t.hour >= toDateTime((SELECT hours_from FROM read_by_hour), 'UTC')
 GROUP BY day, cluster, host_pool, pool, team, model, endpoint, use_case
 UNION ALL
 SELECT
@@ -100,6 +101,6 @@ SELECT
     ttft_counts,
     offered
 FROM traffic_daily_versions FINAL
-WHERE day < (SELECT toDate(hourly_from) FROM kept_from)
+WHERE day < (SELECT hours_from FROM read_by_hour)
     AND (day, computed_at) IN (SELECT day, max(computed_at) FROM rolled_days GROUP BY day)
 COMMENT 'What inference servers served, by day and owner. See docs/traffic.md.'

@@ -43,29 +43,37 @@ CREATE OR REPLACE VIEW slo_attainment
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
 WITH
-    -- A histogram is (buckets, counts); a bucket may come more than once. Of a percentile: which
-    -- request it is, in order of latency; the lower edge of the bucket that it is at least in, and the
-    -- upper edge of that which it is at most in.
-    (histogram, q) -> ceil(q * arraySum(histogram.2)) AS rank,
-    (histogram, k) -> if(k = 0, NULL, toFloat64(arraySort(tupleElement(histogram.1, 1))[
-        arrayFirstIndex(n -> n >= k, arrayCumSum(arraySort((n, above) -> above, histogram.2, tupleElement(histogram.1, 1))))
+    -- A histogram is (lower edges, upper edges, counts); a bucket may come more than once. Of a
+    -- percentile: which request it is, in order of latency; the lower edge of the bucket that it is at
+    -- least in, and the upper edge of that which it is at most in.
+    (histogram, q) -> ceil(q * arraySum(histogram.3)) AS rank,
+    (histogram, k) -> if(k = 0, NULL, toFloat64(arraySort(histogram.1)[
+        arrayFirstIndex(n -> n >= k, arrayCumSum(arraySort((n, above) -> above, histogram.3, histogram.1)))
     ])) AS at_least,
-    (histogram, k) -> if(k = 0, NULL, toFloat64(nullIf(arraySort(tupleElement(histogram.1, 2))[
-        arrayFirstIndex(n -> n >= k, arrayCumSum(arraySort((n, upto) -> upto, histogram.2, tupleElement(histogram.1, 2))))
+    (histogram, k) -> if(k = 0, NULL, toFloat64(nullIf(arraySort(histogram.2)[
+        arrayFirstIndex(n -> n >= k, arrayCumSum(arraySort((n, upto) -> upto, histogram.3, histogram.2)))
     ], 18446744073709551615))) AS at_most,
     -- The same if requests lie evenly in their buckets. A curve is (latencies at which the density
     -- changes, density from there on, requests up to there).
-    histogram -> arraySort(arrayConcat(
-        arrayMap((b, n) -> (b.1, if(b.2 = 18446744073709551615, toFloat64(0), n / (b.2 - b.1))), histogram.1, histogram.2),
-        arrayMap((b, n) -> (b.2, if(b.2 = 18446744073709551615, toFloat64(0), -n / (b.2 - b.1))), histogram.1, histogram.2)
-    )) AS steps,
+    histogram -> arrayMap(
+        (above, upto, n) -> if(upto = 18446744073709551615, toFloat64(0), n / (upto - above)),
+        histogram.1, histogram.2, histogram.3
+    ) AS densities,
+    histogram -> (
+        arraySort(arrayConcat(histogram.1, histogram.2)),
+        arraySort(
+            (change, x) -> x,
+            arrayConcat(densities(histogram), arrayMap(density -> -density, densities(histogram))),
+            arrayConcat(histogram.1, histogram.2)
+        )
+    ) AS steps,
     steps_taken -> (
-        tupleElement(steps_taken, 1),
-        arrayCumSum(tupleElement(steps_taken, 2)),
+        steps_taken.1,
+        arrayCumSum(steps_taken.2),
         arrayCumSum(arrayMap(
             (density, width) -> density * width,
-            arrayPopBack(arrayPushFront(arrayCumSum(tupleElement(steps_taken, 2)), 0)),
-            arrayMap((x, before) -> toFloat64(x - before), tupleElement(steps_taken, 1), arrayPopBack(arrayPushFront(tupleElement(steps_taken, 1), 0)))
+            arrayPopBack(arrayPushFront(arrayCumSum(steps_taken.2), 0)),
+            arrayMap((x, before) -> toFloat64(x - before), steps_taken.1, arrayPopBack(arrayPushFront(steps_taken.1, 0)))
         ))
     ) AS curve,
     (histogram, c, k) -> if(at_most(histogram, k) IS NULL, NULL, greatest(least(
@@ -73,20 +81,41 @@ WITH
             + (k - c.3[arrayFirstIndex(n -> n >= k - 0.000001, c.3) - 1])
             / c.2[arrayFirstIndex(n -> n >= k - 0.000001, c.3) - 1],
         at_most(histogram, k)), at_least(histogram, k))) AS between,
+    counted AS
+    (
+        SELECT
+            hour, team, model, endpoint,
+            requests, errors, observed_ms_by_minute, waiting_ms, waiting_known_ms, kv_cache_pct_ms, kv_cache_known_ms,
+            latency_ms, latency_buckets, latency_counts, ttft_buckets, ttft_counts, offered,
+            count() OVER (PARTITION BY hour, team, model, endpoint) AS parts
+        FROM traffic_hourly
+    ),
     traffic AS
     (
         SELECT
             hour, team, model, endpoint,
             sum(t.requests) AS ended,
             if(bitAnd(groupBitOr(t.offered), 2) = 0, NULL, sum(t.errors)) AS failed,
-            maxForEach(t.observed_ms_by_minute) AS observed_by_minute,
+            max(arraySum(t.observed_ms_by_minute)) AS observed_ms,
+            -- Most endpoints stand in one row of an hour and have objectives of their own: the time in which
+            -- they were observed is a sum. Only of others have minutes to be laid over each other.
+            groupArrayIf(
+                t.observed_ms_by_minute,
+                t.parts > 1 OR (team, endpoint) IN (SELECT team, endpoint FROM slos WHERE model = '')
+            ) AS observed_by_minute,
             sum(t.waiting_ms) AS waiting_ms,
             sum(t.waiting_known_ms) > 0 AS waiting_known,
             if(sum(t.kv_cache_known_ms) = 0, NULL, sum(t.kv_cache_pct_ms) / sum(t.kv_cache_known_ms)) AS kv_cache_pct,
             sum(t.latency_ms) AS latency_ms,
-            (groupArrayArray(t.latency_buckets), groupArrayArray(t.latency_counts)) AS latency,
-            (groupArrayArray(t.ttft_buckets), groupArrayArray(t.ttft_counts)) AS ttft
-        FROM traffic_hourly AS t
+            (
+                groupArrayArray(t.latency_buckets.above_us), groupArrayArray(t.latency_buckets.upto_us),
+                groupArrayArray(t.latency_counts)
+            ) AS latency,
+            (
+                groupArrayArray(t.ttft_buckets.above_us), groupArrayArray(t.ttft_buckets.upto_us),
+                groupArrayArray(t.ttft_counts)
+            ) AS ttft
+        FROM counted AS t
         GROUP BY hour, team, model, endpoint
     ),
     gpus AS
@@ -105,6 +134,7 @@ WITH
             t.hour AS hour, t.team AS team, t.model AS model, t.endpoint AS endpoint,
             t.ended AS ended,
             t.failed AS failed,
+            t.observed_ms AS observed_ms,
             t.observed_by_minute AS observed_by_minute,
             t.waiting_ms AS waiting_ms,
             t.waiting_known AS waiting_known,
@@ -119,17 +149,17 @@ WITH
             if(own.valid_until > t.hour, own, general) AS objective,
             objective.valid_until > t.hour AS has_objective,
             1000 * toUInt64(objective.latency_ms) AS target_us,
-            arraySum((b, n) -> if(b.2 <= target_us, n, 0), t.latency.1, t.latency.2) AS surely,
-            arraySum((b, n) -> if(b.1 < target_us, n, 0), t.latency.1, t.latency.2) AS possibly,
+            arraySum((upto, n) -> if(upto <= target_us, n, 0), t.latency.2, t.latency.3) AS surely,
+            arraySum((above, n) -> if(above < target_us, n, 0), t.latency.1, t.latency.3) AS possibly,
             arraySum(
-                (b, n) -> multiIf(
-                    b.2 <= target_us, toFloat64(n),
-                    b.1 >= target_us OR b.2 = 18446744073709551615, toFloat64(0),
-                    n * (target_us - b.1) / (b.2 - b.1)
+                (above, upto, n) -> multiIf(
+                    upto <= target_us, toFloat64(n),
+                    above >= target_us OR upto = 18446744073709551615, toFloat64(0),
+                    n * (target_us - above) / (upto - above)
                 ),
-                t.latency.1, t.latency.2
+                t.latency.1, t.latency.2, t.latency.3
             ) AS evenly,
-            toInt64(arraySum(t.latency.2)) AS timed,
+            toInt64(arraySum(t.latency.3)) AS timed,
             toInt64(ifNull(t.failed, 0)) AS lost,
             greatest(toInt64(t.ended), timed) AS total,
             -- A histogram may hold failed requests or not; and not every server may offer one.
@@ -167,8 +197,8 @@ SELECT
     at_least(j.ttft, rank(j.ttft, 0.95)) / 1000 AS ttft_ms_p95_low,
     at_most(j.ttft, rank(j.ttft, 0.95)) / 1000 AS ttft_ms_p95_high,
     if(has_objective, j.objective.throughput_rps, NULL) AS target_rps,
-    1000 * sum(j.total - j.lost) OVER of_objective / nullIf(arraySum(maxForEach(j.observed_by_minute) OVER of_objective), 0) AS served_rps,
-    if(max(j.waiting_known) OVER of_objective, sum(j.waiting_ms) OVER of_objective / nullIf(arraySum(maxForEach(j.observed_by_minute) OVER of_objective), 0), NULL) AS waiting,
+    1000 * sum(j.total - j.lost) OVER of_objective / nullIf(greatest(max(j.observed_ms) OVER of_objective, arraySum(arrayReduce('maxForEach', groupArrayArray(j.observed_by_minute) OVER of_objective))), 0) AS served_rps,
+    if(max(j.waiting_known) OVER of_objective, sum(j.waiting_ms) OVER of_objective / nullIf(greatest(max(j.observed_ms) OVER of_objective, arraySum(arrayReduce('maxForEach', groupArrayArray(j.observed_by_minute) OVER of_objective))), 0), NULL) AS waiting,
     g.sm_pct AS sm_pct,
     j.kv_cache_pct AS kv_cache_pct,
     greatest(ifNull(sm_pct, kv_cache_pct), ifNull(kv_cache_pct, sm_pct)) AS load_pct,

@@ -42,6 +42,7 @@ WITH
             avgIf(a.load_pct, a.outcome = 'missed') AS missed_load_pct,
             avg(a.gpus) AS gpus
         FROM slo_attainment AS a
+        WHERE a.hour >= toDateTime((SELECT slos_from FROM read_by_hour), 'UTC')
         GROUP BY day, team, model, endpoint
     )
 SELECT
@@ -89,6 +90,6 @@ SELECT
     gpus,
     verdict
 FROM scaling_verdict_versions FINAL
-WHERE day < (SELECT toDate(hourly_from) FROM kept_from)
+WHERE day < (SELECT slos_from FROM read_by_hour)
     AND (day, computed_at) IN (SELECT day, max(computed_at) FROM rolled_days GROUP BY day)
 COMMENT 'Attainment crossed with utilization, by day and endpoint: whether more GPUs would help. See docs/slos.md.'
