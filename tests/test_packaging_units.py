@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -23,6 +24,12 @@ SETTING = re.compile(r"^#(?=[a-z_]+ = |\[)", re.MULTILINE)
 analyzed = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze judges units: install systemd"
 )
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("GPULEDGER_")]:
+        monkeypatch.delenv(name)
 
 
 def analyze(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -10,8 +10,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import pytest
@@ -72,18 +71,10 @@ def give_gpus(machine: Machine, library: Path) -> Standin:  # noqa: F811
     return standin
 
 
-@contextmanager
-def stranger(machine: Machine) -> Iterator[int]:  # noqa: F811
+def stranger(machine: Machine) -> AbstractContextManager[str]:  # noqa: F811
     """A process of another user, which names its team in its environment; its pid in there."""
     script = "echo $$; exec setpriv --reuid=65534 --regid=65534 --clear-groups sleep 600"
-    started = machine.start("env", "GPULEDGER_TEAM=search", "sh", "-c", script)
-    assert started.stdout is not None
-    try:
-        yield int(started.stdout.readline())
-    finally:
-        started.kill()
-        started.wait()
-        started.stdout.close()
+    return machine.background("env", "GPULEDGER_TEAM=search", "sh", "-c", script)
 
 
 def count(store: StoreConfig, sql: str) -> int:
@@ -122,7 +113,7 @@ def test_agent_when_installed_upgraded_removed_and_purged_then_no_window_is_lost
     machine.write("/etc/gpuledger/agent.toml", SETTINGS.format(settings.listen))
     standin = give_gpus(machine, standin_library)
     with machine, stranger(machine) as pid:
-        standin.add(0, pid)
+        standin.add(0, int(pid))
         with CollectorThread(settings):
             began = time.monotonic()
             machine.install(package(packages, AGENT, 1))
@@ -227,14 +218,15 @@ def test_unit_of_the_agent_when_probed_then_it_reads_and_each_drop_in_opens_what
                 folder = f"/etc/systemd/system/{name}.service.d/{name}.conf"
                 machine.write(folder, dropped.read_text())
         machine.run("systemctl", "daemon-reload")
-        root = machine.start("python3", "-uc", f"import {listen} print('hears'); s.accept()")
-        assert root.stdout is not None
-        assert root.stdout.readline() == "hears\n"
-        for name, more in opened.items():
-            machine.run("systemctl", "start", name)
-            machine.run("journalctl", "--sync")
-            said = machine.run("journalctl", "--unit", name, "--output=cat").splitlines()
-            could = {line[6:] for line in said if line.startswith("could ")}
-            assert (name, could) == (name, READS | more)
-        root.kill()
-        root.communicate()
+        server = f"import {listen} print('hears'); s.accept()"
+        with machine.background("python3", "-uc", server) as word:
+            assert word == "hears"
+            for name, more in opened.items():
+                machine.run("systemctl", "start", name)
+                machine.run("journalctl", "--sync")
+                said = machine.run("journalctl", "--unit", name, "--output=cat").splitlines()
+                could = {line[6:] for line in said if line.startswith("could ")}
+                assert (name, could) == (name, READS | more)
+                (machine.root / "etc/probe").unlink(
+                    missing_ok=True
+                )  # its owner could write it again

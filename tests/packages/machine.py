@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -81,9 +82,16 @@ class Machine:
         """What it prints, whether or not it fails."""
         return self._enter(*command).stdout.strip()
 
-    def start(self, *command: object) -> subprocess.Popen[str]:
-        """A process that goes on, and whose first line is read by the caller."""
-        return subprocess.Popen(self._command(*command), stdout=subprocess.PIPE, text=True)
+    @contextmanager
+    def background(self, *command: object) -> Iterator[str]:
+        """While the command runs; its first line."""
+        inside = self._command(*command)
+        with subprocess.Popen(inside, stdout=subprocess.PIPE, text=True) as running:
+            assert running.stdout is not None
+            try:
+                yield running.stdout.readline().strip()
+            finally:
+                running.kill()
 
     def install(self, package: Path) -> None:
         """As an administrator does who keeps the settings that are there."""
