@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint format bench proto schema soak fuzz runtimes images test-images locks clean
+.PHONY: demo test lint format bench proto schema soak fuzz runtimes images test-images deb test-packages locks clean
 
 demo: $(VENV)/.all
 	@$(BIN)/gpuledger demo $(DEMO)
@@ -40,7 +40,7 @@ fuzz: $(VENV)/.dev
 	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
 # What some tests need and skip without: the real runtimes, the real Slurm and a real browser.
-RUNTIMES := containerd runc podman conmon busybox-static docker.io iptables slurm-wlm munge chromium mmdebstrap iproute2 prometheus
+RUNTIMES := containerd runc podman conmon busybox-static docker.io iptables slurm-wlm munge chromium systemd systemd-container mmdebstrap iproute2 prometheus
 runtimes:
 	@apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(RUNTIMES) >/dev/null
 
@@ -60,6 +60,14 @@ images:
 # As root: images on a base made of Debian's packages, run as their manifests say. A minute and a half.
 test-images: $(VENV)/.dev
 	@$(BIN)/python -m pytest tests/container/images.py $(TEST)
+
+# For the Python of this system's minor version: make PYTHON=/usr/bin/python3 deb
+deb: $(VENV)/.python
+	@$(BIN)/python packaging/deb/build.py dist $(REVISION)
+
+# As root: installed, upgraded and purged in a booted Debian. Five minutes, most of them to build.
+test-packages: $(VENV)/.dev
+	@$(BIN)/python -m pytest tests/packages/debian.py $(TEST)
 
 # The packages of the images, to the byte; from time to time, or after a change of dependencies.
 locks: $(VENV)/.dev

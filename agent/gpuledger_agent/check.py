@@ -108,7 +108,7 @@ def _processes(facts: Sequence[ProcessFacts]) -> Iterator[Check]:
             Verdict.WARN,
             "processes",
             f"environment of {len(closed)} processes: {closed[0].environ_error}",
-            "give the agent CAP_SYS_PTRACE, or run it as the same user",
+            "give the agent CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or run it as the same user",
         )
     if not hidden and not closed:
         yield Check(Verdict.OK, "processes", f"{len(facts)} on the GPUs, all visible")

@@ -1,0 +1,1 @@
+"""The Debian packages in a booted Debian."""
