@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -85,10 +86,13 @@ def settings_in(file: str, tmp_path: Path) -> Path:
 
 def values_of(cli: click.Group, command: str, settings: Path) -> click.Context:
     """The command with these settings alone, every value converted, as if it were run."""
-    context = cli.make_context("gpuledger", ["--config", str(settings), command])
-    found = cli.get_command(context, command)
-    assert found is not None
-    return found.make_context(command, [], parent=context)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("GPULEDGER_")]:
+            patch.delenv(name)  # those of tests that ran before in this process
+        context = cli.make_context("gpuledger", ["--config", str(settings), command])
+        found = cli.get_command(context, command)
+        assert found is not None
+        return found.make_context(command, [], parent=context)
 
 
 def test_agent_file_when_every_setting_in_it_is_set_then_the_agent_takes_them(
