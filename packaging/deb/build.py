@@ -180,7 +180,7 @@ def _write(path: Path, text: str, *, executable: bool = False) -> None:
 def _modes(tree: Path) -> None:
     """As root would install them, whatever the umask here is."""
     programs = {tree / "usr/bin", tree / "DEBIAN"}
-    for path in tree.rglob("*"):
+    for path in (tree, *tree.rglob("*")):
         executable = path.is_dir() or (path.parent in programs and os.access(path, os.X_OK))
         path.chmod(0o755 if executable else 0o644)
 

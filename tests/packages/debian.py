@@ -5,6 +5,7 @@ It takes minutes, so the file has a name that pytest does not collect by itself.
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
@@ -18,7 +19,9 @@ import pytest
 from gpuledger_collector.serve import CollectorSettings, CollectorThread
 from gpuledger_collector.store.client import StoreConfig, connect
 from tests.nvml_standin.world import SONAME, Standin
+from tests.packages import probe
 from tests.packages.machine import Machine, debian, machine, packages  # noqa: F401  # fixtures
+from tests.test_packaging_units import SYSTEMD
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(1200)  # both packages are built, and a Debian is fetched
@@ -189,3 +192,49 @@ def test_collector_when_installed_before_its_schema_then_it_serves_as_soon_as_th
         assert machine.shows(COLLECTOR, "NRestarts") == "0"
         machine.run("dpkg", "--purge", COLLECTOR)
         assert_purged(machine, COLLECTOR, "gpuledger", "/var/lib/gpuledger", "/usr/bin/gpuledger")
+
+
+READS = {"read environ", "write spool"}
+
+
+def test_unit_of_the_agent_when_probed_then_it_reads_and_each_drop_in_opens_what_it_says(
+    machine: Machine,  # noqa: F811
+    packages: Path,  # noqa: F811
+) -> None:
+    unit = (SYSTEMD / f"{AGENT}.service").read_text()
+    for setting, value in (
+        ("ExecStart", "/usr/bin/python3 -IS /opt/probe.py"),
+        ("Type", "oneshot"),
+        ("Restart", "no"),
+        ("WatchdogSec", "0"),
+    ):
+        unit = re.sub(f"^{setting}=.*$", f"{setting}={value}", unit, flags=re.MULTILINE)
+    machine.write("/opt/probe.py", Path(probe.__file__).read_text())
+    opened = {
+        "none": set(),
+        "root-sockets": {"ask root's socket", "write file by /proc"},
+        "container-networks": {"enter network"},
+    }
+    for name in opened:
+        machine.write(f"/etc/systemd/system/{name}.service", unit)
+    listen = f"socket, os; os.mkdir({str(Path(probe.SOCKET).parent)!r}, 0o700);"
+    listen += f" s = socket.socket(socket.AF_UNIX); s.bind({probe.SOCKET!r}); s.listen();"
+    with machine:
+        machine.install(package(packages, AGENT, 1))
+        for name in opened:
+            dropped = machine.root / f"usr/share/doc/{AGENT}/examples/{name}.conf"
+            if dropped.exists():
+                folder = f"/etc/systemd/system/{name}.service.d/{name}.conf"
+                machine.write(folder, dropped.read_text())
+        machine.run("systemctl", "daemon-reload")
+        root = machine.start("python3", "-uc", f"import {listen} print('hears'); s.accept()")
+        assert root.stdout is not None
+        assert root.stdout.readline() == "hears\n"
+        for name, more in opened.items():
+            machine.run("systemctl", "start", name)
+            machine.run("journalctl", "--sync")
+            said = machine.run("journalctl", "--unit", name, "--output=cat").splitlines()
+            could = {line[6:] for line in said if line.startswith("could ")}
+            assert (name, could) == (name, READS | more)
+        root.kill()
+        root.communicate()
