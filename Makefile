@@ -65,7 +65,7 @@ test-images: $(VENV)/.dev
 deb: $(VENV)/.python
 	@$(BIN)/python packaging/deb/build.py dist $(REVISION)
 
-# As root: installed, upgraded and purged in a booted Debian. Three minutes, most of them to build.
+# As root: installed, upgraded and purged in a booted Debian. Five minutes, most of them to build.
 test-packages: $(VENV)/.dev
 	@$(BIN)/python -m pytest tests/packages/debian.py $(TEST)
 

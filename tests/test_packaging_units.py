@@ -26,12 +26,6 @@ analyzed = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(autouse=True)
-def no_settings_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("GPULEDGER_")]:
-        monkeypatch.delenv(name)
-
-
 def analyze(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = ["systemd-analyze", "--no-pager", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
@@ -92,10 +86,13 @@ def settings_in(file: str, tmp_path: Path) -> Path:
 
 def values_of(cli: click.Group, command: str, settings: Path) -> click.Context:
     """The command with these settings alone, every value converted, as if it were run."""
-    context = cli.make_context("gpuledger", ["--config", str(settings), command])
-    found = cli.get_command(context, command)
-    assert found is not None
-    return found.make_context(command, [], parent=context)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("GPULEDGER_")]:
+            patch.delenv(name)  # those of tests that ran before in this process
+        context = cli.make_context("gpuledger", ["--config", str(settings), command])
+        found = cli.get_command(context, command)
+        assert found is not None
+        return found.make_context(command, [], parent=context)
 
 
 def test_agent_file_when_every_setting_in_it_is_set_then_the_agent_takes_them(

@@ -227,6 +227,5 @@ def test_unit_of_the_agent_when_probed_then_it_reads_and_each_drop_in_opens_what
                 said = machine.run("journalctl", "--unit", name, "--output=cat").splitlines()
                 could = {line[6:] for line in said if line.startswith("could ")}
                 assert (name, could) == (name, READS | more)
-                (machine.root / "etc/probe").unlink(
-                    missing_ok=True
-                )  # its owner could write it again
+                # Whoever made it once could write it again.
+                (machine.root / "etc/probe").unlink(missing_ok=True)
