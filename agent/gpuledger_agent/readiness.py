@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gpuledger_agent.metrics_server import Health
+from gpuledger_agent.pulse import LoopPulse
 
 if TYPE_CHECKING:
     from gpuledger_agent.daemon import Daemon
@@ -18,29 +19,16 @@ PATIENCE_S = 60.0
 """Less than this is never held against it: a disk may be slow, windows short."""
 
 
-class Pulse:
+class Pulse(LoopPulse):
     """When the daemon's loop last turned, and when a GPU last closed a window. Any thread."""
 
     def __init__(self, window_s: int, now: Callable[[], float] = time.monotonic) -> None:
-        self._now = now
-        self._patience_s = max(WINDOWS * window_s, PATIENCE_S)
-        self._turned = now()
+        super().__init__("the loop that writes windows", max(WINDOWS * window_s, PATIENCE_S), now)
         self._measured: float | None = None
-
-    def turned(self) -> None:
-        """The loop goes on."""
-        self._turned = self._now()
 
     def measured(self) -> None:
         """A GPU's thread has handed over a window."""
         self._measured = self._now()
-
-    def alive(self) -> Health:
-        """Whether the loop turns: if not, only a new process helps."""
-        stuck_s = self._now() - self._turned
-        if stuck_s > self._patience_s:
-            return Health(False, f"the loop that writes windows is stuck for {stuck_s:.0f} s")
-        return Health(True, "alive")
 
     def unmeasured(self) -> str:
         """Why GPUs count as not read; "" if they are."""

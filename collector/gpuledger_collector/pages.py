@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from gpuledger_agent.config import host_port
 from gpuledger_agent.metrics_server import Health, MetricsServer
+from gpuledger_agent.pulse import LoopPulse
 from gpuledger_collector.listening import ServeError
 from gpuledger_collector.metrics import Metrics
 
@@ -14,26 +15,17 @@ STUCK_S = 30.0
 """An event loop that has not turned for so long does not come back; it turns every second."""
 
 
-class Pulse:
+class Pulse(LoopPulse):
     """When the event loop last turned, and whether agents may come. Any thread may ask."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._now = now
-        self._turned = now()
+        super().__init__("the event loop", STUCK_S, now)
         self.serving = False
         """The port is open, the schema ours, and nobody has told us to end."""
 
-    def turned(self) -> None:
-        """The loop goes on."""
-        self._turned = self._now()
-
     def alive(self) -> Health:
-        """Whether the loop turns: if not, only a new process helps."""
-        stuck_s = self._now() - self._turned
-        # While it ends, which has a limit of its own, it does not say so.
-        if self.serving and stuck_s > STUCK_S:
-            return Health(False, f"the event loop is stuck for {stuck_s:.0f} s")
-        return Health(True, "alive")
+        """Whether the loop turns. While it ends, which has a limit of its own, it need not."""
+        return super().alive() if self.serving else Health(True, "alive")
 
 
 def ready(pulse: Pulse, store_up: bool) -> Health:
