@@ -118,12 +118,3 @@ def refusal(message: Message, reason: str) -> Verdict:
     """The verdict on a message that could not be written, whatever it is."""
     batch = wire.AgentMessage.FromString(message.body).batch
     return Verdict(batch.sequence, 0, row_count(batch), reason)
-
-
-def _add(rows: Inserts, source: Source, batch: wire.Batch, number: int) -> Verdict:
-    try:
-        read = read_batch(batch)
-    except BatchRefused as refused:
-        return Verdict(batch.sequence, 0, row_count(batch), str(refused))
-    rows.add(source, read, number)
-    return Verdict(batch.sequence, read.count)

@@ -20,10 +20,11 @@ WITH (SELECT prices FROM gpu_price_list) AS prices
 SELECT DISTINCT gpu_model
 FROM fleet_seen AS f
 WHERE arrayFirst(
-    p -> p.3 <= now('UTC') AND position(lowerUTF8(f.gpu_model), p.1) > 0
-        AND (p.2 = '' OR p.2 = f.host_pool),
+    price -> price.priced_from <= now('UTC')
+        AND price.pool IN ('', f.host_pool)
+        AND (price.gpu_model = '' OR position(lowerUTF8(f.gpu_model), price.gpu_model) > 0),
     prices
-).4 IS NULL
+).usd_per_gpu_hour IS NULL
 ORDER BY gpu_model
 """
 
