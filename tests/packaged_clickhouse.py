@@ -8,14 +8,17 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gpuledger_collector.store.client import StoreConfig
+from clickhouse_connect.driver.client import Client
+
+from gpuledger_collector.store.client import StoreConfig, connect
 from gpuledger_collector.store.embedded import EmbeddedServer
+from gpuledger_collector.store.migrate import migrate
 
 PACKAGING = Path(__file__).parent.parent / "packaging"
 ROLES = (PACKAGING / "clickhouse" / "roles.sql").read_text()
@@ -76,10 +79,15 @@ class Packaged:
 
 
 @contextmanager
-def packaged(directory: Path) -> Iterator[Packaged]:
-    """Run one, with an empty database."""
+def packaged(directory: Path, fill: Callable[[Client], object]) -> Iterator[Packaged]:
+    """Run one with books that one of the users has migrated and another has filled."""
     place = directory / "server" / ".clickhouse-local" / "users.d"
     place.mkdir(parents=True)
     (place / "gpuledger.xml").write_text(installed())
     with EmbeddedServer(directory) as server:
-        yield Packaged(server)
+        found = Packaged(server)
+        with connect(found.store(ADMIN), create_database=True) as client:
+            migrate(client)
+        with connect(found.store(WRITER)) as client:
+            fill(client)
+        yield found

@@ -17,7 +17,7 @@ from gpuledger_collector.doctor.examine import examine
 from gpuledger_collector.ledger import findings, rules
 from gpuledger_collector.rollup import Rollup
 from gpuledger_collector.store.client import connect
-from gpuledger_collector.store.migrate import migrate, require_current, split
+from gpuledger_collector.store.migrate import require_current, split
 from tests.ledger_fleet import fill_an_hour
 from tests.packaged_clickhouse import (
     ADMIN,
@@ -44,11 +44,7 @@ READABLE = sorted([*PUBLIC, "schema_migrations"])
 @pytest.fixture(scope="module")
 def books(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Packaged]:
     """An hour of books, migrated by one of the users and written by another."""
-    with packaged(tmp_path_factory.mktemp("users")) as found:
-        with connect(found.store(ADMIN), create_database=True) as client:
-            migrate(client)
-        with connect(found.store(WRITER)) as client:
-            fill_an_hour(client)
+    with packaged(tmp_path_factory.mktemp("users"), fill_an_hour) as found:
         yield found
 
 

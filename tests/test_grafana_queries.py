@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from gpuledger_collector.store.client import connect
-from gpuledger_collector.store.migrate import migrate
 from tests.dashboard_fleet import CROWD, CROWD_HOURS, fill_books
 from tests.grafana_files import (
     BOARDS,
@@ -23,7 +21,7 @@ from tests.grafana_files import (
     variables,
 )
 from tests.grafana_macros import Range, Values, in_backend, in_browser
-from tests.packaged_clickhouse import ADMIN, READER, WRITER, Answer, Packaged, packaged
+from tests.packaged_clickhouse import READER, Answer, Packaged, packaged
 from tests.rule_fleet import END
 
 NOW = END + timedelta(minutes=5)
@@ -60,11 +58,7 @@ class Books(Packaged):
 @pytest.fixture(scope="module")
 def books(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Books]:
     """The filled fleet, written by the users that the packages come with."""
-    with packaged(tmp_path_factory.mktemp("grafana")) as found:
-        with connect(found.store(ADMIN), create_database=True) as client:
-            migrate(client)
-        with connect(found.store(WRITER)) as client:
-            fill_books(client)
+    with packaged(tmp_path_factory.mktemp("grafana"), fill_books) as found:
         yield Books(found.server)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ from gpuledger_agent.spool import Spool
 from gpuledger_collector.serve import CollectorThread
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 from tests.collector_fixture import batch, present_window
+from tests.wire.byte_server import SERVICE, ByteServer
 from tests.wire.record import deliver
 from tests.wire.release import releases
 from tests.wire.schema import NEW_VALUE, classes, with_news
-from tests.wire.tee import SERVICE
 
 NEWER = classes(with_news())
 
@@ -73,17 +72,11 @@ def test_collector_when_a_newer_agent_speaks_then_it_stores_what_it_knows(
     assert client.query("SELECT host, labels FROM hosts").result_rows == [("h1", {"rack": "r7"})]
 
 
-class NewerCollector:
+class NewerCollector(ByteServer):
     """Acknowledges everything, and never says anything without something new in it."""
 
     def __init__(self) -> None:
-        self._server = grpc.server(ThreadPoolExecutor(max_workers=2))
-        handler = grpc.stream_stream_rpc_method_handler(self._stream)
-        self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(SERVICE, {"Stream": handler}),)
-        )
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
-        self._server.start()
+        super().__init__(self._stream)
 
     def _stream(self, messages: Iterator[bytes], _: grpc.ServicerContext) -> Iterator[bytes]:
         yield self._said(new="a kind of message that nobody knows")
@@ -97,9 +90,6 @@ class NewerCollector:
     def _said(self, **body: Any) -> bytes:
         return bytes(NEWER.collector(**body).SerializeToString())
 
-    def stop(self) -> None:
-        self._server.stop(grace=0).wait()
-
 
 def test_agent_when_a_newer_collector_speaks_then_it_goes_on_and_forgets_what_was_taken(
     tmp_path: Path,
@@ -107,11 +97,8 @@ def test_agent_when_a_newer_collector_speaks_then_it_goes_on_and_forgets_what_wa
     spool = Spool(tmp_path / "spool.sqlite")
     spool.append([batch(rows=n) for n in range(1, 6)], 0)
     spool.close()
-    collector = NewerCollector()
-    try:
+    with NewerCollector() as collector:
         deliver(tmp_path / "spool.sqlite", collector.address)
-    finally:
-        collector.stop()
     assert not Path(tmp_path / "spool.sqlite.damaged").exists()
 
 

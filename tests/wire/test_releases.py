@@ -15,12 +15,13 @@ from gpuledger_agent.spool import Spool
 from gpuledger_collector.serve import CollectorThread
 from gpuledger_collector.tables import TABLES
 from gpuledger_proto.v1 import telemetry_pb2 as wire
+from tests.wire.byte_server import SERVICE
 from tests.wire.host import fill, hello
 from tests.wire.record import deliver, keep_for_ever
 from tests.wire.release import RELEASES, Release, releases, stored_as
 from tests.wire.replayed import ReplayedCollector
 from tests.wire.schema import classes, fields, present, values, without
-from tests.wire.tee import SERVICE, Tee
+from tests.wire.tee import Tee
 
 released = pytest.mark.parametrize("release", releases(), ids=lambda release: release.version)
 
