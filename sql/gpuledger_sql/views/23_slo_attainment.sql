@@ -197,8 +197,14 @@ SELECT
     at_least(j.ttft, rank(j.ttft, 0.95)) / 1000 AS ttft_ms_p95_low,
     at_most(j.ttft, rank(j.ttft, 0.95)) / 1000 AS ttft_ms_p95_high,
     if(has_objective, j.objective.throughput_rps, NULL) AS target_rps,
-    1000 * sum(j.total - j.lost) OVER of_objective / nullIf(greatest(max(j.observed_ms) OVER of_objective, arraySum(arrayReduce('maxForEach', groupArrayArray(j.observed_by_minute) OVER of_objective))), 0) AS served_rps,
-    if(max(j.waiting_known) OVER of_objective, sum(j.waiting_ms) OVER of_objective / nullIf(greatest(max(j.observed_ms) OVER of_objective, arraySum(arrayReduce('maxForEach', groupArrayArray(j.observed_by_minute) OVER of_objective))), 0), NULL) AS waiting,
+    1000 * sum(j.total - j.lost) OVER of_objective / nullIf(
+        greatest(
+            max(j.observed_ms) OVER of_objective,
+            arraySum(arrayReduce('maxForEach', groupArrayArray(j.observed_by_minute) OVER of_objective))
+        ) AS watched_ms,
+        0
+    ) AS served_rps,
+    if(max(j.waiting_known) OVER of_objective, sum(j.waiting_ms) OVER of_objective / nullIf(watched_ms, 0), NULL) AS waiting,
     g.sm_pct AS sm_pct,
     j.kv_cache_pct AS kv_cache_pct,
     greatest(ifNull(sm_pct, kv_cache_pct), ifNull(kv_cache_pct, sm_pct)) AS load_pct,
