@@ -214,7 +214,7 @@ def test_attainment_when_asked_from_an_hour_on_then_older_months_are_not_read(
         parameters={"hour": later},
     )
     parts = {row["table"]: row["parts"] for row in read.named_results()}
-    assert (parts["traffic_hourly_versions"], parts["usage_hourly_versions"]) == (1, 1)
+    assert parts["endpoint_hourly_versions"] == 1
 
 
 def test_throughput_when_an_endpoint_stands_in_several_rows_then_minutes_are_laid_over_each_other(

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 TABLES = (
     *("usage_hourly_versions", "capacity_hourly_versions", "workload_hourly_versions"),
-    "traffic_hourly_versions",
+    *("traffic_hourly_versions", "endpoint_hourly_versions"),
 )
 
 PAUSE_S = 5.0
@@ -129,7 +129,8 @@ class Rollup:
         else:
             for name in ("capacity", "usage", "workload", "traffic"):
                 self._execute(name, hour=due.hour, computed_at=version)
+            self._execute("endpoint", versions=[(due.hour, version)])
         self._execute("commit", hour=due.hour, computed_at=version, rolled_at=started)
 
-    def _execute(self, name: str, **parameters: str) -> None:
+    def _execute(self, name: str, **parameters: object) -> None:
         self._client.command(sql(name), parameters=parameters, settings=SETTINGS)

@@ -37,7 +37,8 @@ TABLES = {
     ),
     "hourly": (
         *("usage_hourly_versions", "capacity_hourly_versions", "workload_hourly_versions"),
-        *("traffic_hourly_versions", "rolled_hours", "touched_hours", "telemetry_gaps_raw"),
+        *("traffic_hourly_versions", "endpoint_hourly_versions"),
+        *("rolled_hours", "touched_hours", "telemetry_gaps_raw"),
     ),
     "daily": (
         *("usage_daily_versions", "capacity_daily_versions", "ledger_daily_versions"),

@@ -92,6 +92,46 @@ TTL toStartOfDay(hour) + INTERVAL 9673 HOUR
 SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
 COMMENT 'What inference servers served, by hour and owner, all versions. Read traffic_hourly instead.';
 
+CREATE TABLE IF NOT EXISTS endpoint_hourly_versions
+(
+    hour DateTime('UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'Start of the hour',
+    computed_at DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'Version of the hour',
+    team LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
+    model LowCardinality(String) COMMENT 'Owner: model',
+    endpoint LowCardinality(String) COMMENT 'Owner: endpoint',
+    requests UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Requests that ended, well or not',
+    errors Nullable(UInt64) CODEC(T64, ZSTD(1)) COMMENT 'Requests that failed; NULL: not offered',
+    observed_ms_by_minute Array(UInt64) CODEC(T64, ZSTD(1)) COMMENT '60 values, one a minute: the part of it in which a server was observed, milliseconds',
+    observed_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Their sum, milliseconds',
+    waiting_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Requests that waited x time, milliseconds',
+    waiting_known Bool CODEC(ZSTD(1)) COMMENT 'Whether any server tells how many wait',
+    latency_buckets Array(Tuple(above_us UInt64, upto_us UInt64)) CODEC(ZSTD(1)) COMMENT 'Histogram of latency, from the arrival of a request to the end of its answer: the buckets that are not empty, each from above its lower edge to its upper edge, microseconds; 18446744073709551615: no limit',
+    latency_counts Array(UInt64) CODEC(ZSTD(1)) COMMENT 'Requests in each of these buckets, not cumulative',
+    timed UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Requests in all of these buckets',
+    latency_ms_mean Nullable(Float64) CODEC(ZSTD(1)) COMMENT 'Latency, mean, milliseconds; NULL: not offered',
+    latency_ms_p50 Nullable(Float64) CODEC(ZSTD(1)) COMMENT 'Latency, median, as if requests lay evenly in their bucket, milliseconds; NULL: not offered, or above the last bucket',
+    latency_ms_p50_low Nullable(Float64) CODEC(ZSTD(1)) COMMENT 'The same, at least, milliseconds',
+    latency_ms_p50_high Nullable(Float64) CODEC(ZSTD(1)) COMMENT 'The same, at most, milliseconds; NULL: not offered, or no limit',
+    latency_ms_p95 Nullable(Float64) CODEC(ZSTD(1)) COMMENT 'Latency, 95th percentile, likewise, milliseconds',
+    latency_ms_p95_low Nullable(Float64) CODEC(ZSTD(1)) COMMENT 'The same, at least, milliseconds',
+    latency_ms_p95_high Nullable(Float64) CODEC(ZSTD(1)) COMMENT 'The same, at most, milliseconds; NULL: not offered, or no limit',
+    latency_ms_p99 Nullable(Float64) CODEC(ZSTD(1)) COMMENT 'Latency, 99th percentile, likewise, milliseconds',
+    latency_ms_p99_low Nullable(Float64) CODEC(ZSTD(1)) COMMENT 'The same, at least, milliseconds',
+    latency_ms_p99_high Nullable(Float64) CODEC(ZSTD(1)) COMMENT 'The same, at most, milliseconds; NULL: not offered, or no limit',
+    ttft_ms_p95 Nullable(Float64) CODEC(ZSTD(1)) COMMENT 'Time to first token, 95th percentile, likewise, milliseconds',
+    ttft_ms_p95_low Nullable(Float64) CODEC(ZSTD(1)) COMMENT 'The same, at least, milliseconds',
+    ttft_ms_p95_high Nullable(Float64) CODEC(ZSTD(1)) COMMENT 'The same, at most, milliseconds; NULL: not offered, or no limit',
+    kv_cache_pct Nullable(Float64) CODEC(ZSTD(1)) COMMENT 'KV cache of its servers in use, mean, percent; NULL: not offered',
+    sm_pct Nullable(Float64) CODEC(ZSTD(1)) COMMENT 'SM use of its GPUs, mean of the time held, percent; NULL: nothing measured',
+    gpus Float64 CODEC(ZSTD(1)) COMMENT 'GPUs allocated to it, mean of the hour, whole GPUs'
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(hour)
+ORDER BY (hour, computed_at, team, model, endpoint)
+TTL toStartOfDay(hour) + INTERVAL 9673 HOUR
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
+COMMENT 'How every endpoint fared, by hour, over all its pools, all versions. Read slo_attainment instead.';
+
 CREATE TABLE IF NOT EXISTS traffic_daily_versions
 (
     day Date CODEC(DoubleDelta, ZSTD(1)) COMMENT 'Day, UTC',
