@@ -2032,7 +2032,8 @@ CREATE TABLE owners_seen
     `team` LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
     `model` LowCardinality(String) COMMENT 'Owner: model',
     `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
-    `use_case` LowCardinality(String) COMMENT 'Owner: use case'
+    `use_case` LowCardinality(String) COMMENT 'Owner: use case',
+    `owner` UInt64 COMMENT 'The same as in usage_hourly'
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (team, model, endpoint, use_case, pool, gpu_model, host_pool)
@@ -3185,7 +3186,7 @@ CREATE VIEW slo_attainment
 DEFINER = default SQL SECURITY DEFINER
 COMMENT 'Requests inside the target by hour and endpoint, with the use of the GPUs beside it. See docs/slos.md.'
 AS WITH
-    judged AS
+    promised AS
     (
         SELECT
             hour,
@@ -3197,6 +3198,8 @@ AS WITH
             observed_ms_by_minute,
             waiting_ms,
             waiting_known,
+            latency_buckets,
+            latency_counts,
             timed,
             latency_ms_mean,
             latency_ms_p50,
@@ -3214,22 +3217,10 @@ AS WITH
             kv_cache_pct,
             sm_pct,
             gpus,
-            arrayFirst(o -> ((o.model = t.model) AND (o.valid_from <= t.hour)), s.objectives) AS own,
-            arrayFirst(o -> ((o.model = '') AND (o.valid_from <= t.hour)), s.objectives) AS general,
-            if(own.valid_until > t.hour, own, general) AS objective,
-            objective.valid_until > t.hour AS has_objective,
-            1000 * toUInt64(objective.latency_ms) AS target_us,
-            arraySum((upto, n) -> if(upto <= target_us, n, 0), t.latency_buckets.upto_us, t.latency_counts) AS surely,
-            arraySum((above, n) -> if(above < target_us, n, 0), t.latency_buckets.above_us, t.latency_counts) AS possibly,
-            arraySum((above, upto, n) -> multiIf(upto <= target_us, toFloat64(n), (above >= target_us) OR (upto = 18446744073709551615), toFloat64(0), (n * (target_us - above)) / (upto - above)), t.latency_buckets.above_us, t.latency_buckets.upto_us, t.latency_counts) AS evenly,
             toInt64(ifNull(t.errors, 0)) AS lost,
             greatest(toInt64(t.requests), toInt64(t.timed)) AS total,
-            total - lost AS served,
-            least(lost, greatest((toInt64(t.timed) + lost) - total, 0)) AS lost_and_timed,
-            greatest((total - (lost - lost_and_timed)) - toInt64(t.timed), 0) AS untimed,
-            if(t.timed = 0, NULL, (100 * greatest(toInt64(surely) - lost_and_timed, 0)) / total) AS low,
-            if(t.timed = 0, NULL, (100 * least(toInt64(possibly) + untimed, served)) / total) AS high,
-            if(t.timed = 0, NULL, ((100 * evenly) * (1 - (lost_and_timed / t.timed))) / (total - untimed)) AS evenly_pct
+            arrayFirst(o -> ((o.model = t.model) AND (o.valid_from <= t.hour)), s.objectives) AS own,
+            if(own.valid_until > t.hour, own, arrayFirst(o -> ((o.model = '') AND (o.valid_from <= t.hour)), s.objectives)) AS objective
         FROM endpoint_hourly_versions AS t
         FINAL
         LEFT JOIN slo_list AS s ON (s.team = t.team) AND (s.endpoint = t.endpoint)
@@ -3251,22 +3242,38 @@ AS WITH
             team,
             endpoint,
             true AS shared,
-            sum(j.served) AS served,
-            sum(j.waiting_ms) AS waiting_ms,
-            max(j.waiting_known) AS waiting_known,
-            arraySum(maxForEach(j.observed_ms_by_minute)) AS observed_ms
-        FROM judged AS j
+            sum(p.total - p.lost) AS served,
+            sum(p.waiting_ms) AS waiting_ms,
+            max(p.waiting_known) AS waiting_known,
+            arraySum(maxForEach(p.observed_ms_by_minute)) AS observed_ms
+        FROM promised AS p
         WHERE ((team, endpoint) IN (
             SELECT
                 team,
                 endpoint
             FROM slos
             WHERE model = ''
-        )) AND j.has_objective AND (j.objective.model = '')
+        )) AND (p.objective.valid_until > hour) AND (p.objective.model = '')
         GROUP BY
             hour,
             team,
             endpoint
+    ),
+    judged AS
+    (
+        SELECT
+            p.*,
+            p.objective.valid_until > p.hour AS has_objective,
+            1000 * toUInt64(p.objective.latency_ms) AS target_us,
+            arraySum((upto, n) -> if(upto <= target_us, n, 0), p.latency_buckets.upto_us, p.latency_counts) AS surely,
+            arraySum((above, n) -> if(above < target_us, n, 0), p.latency_buckets.above_us, p.latency_counts) AS possibly,
+            arraySum((above, upto, n) -> multiIf(upto <= target_us, toFloat64(n), (above >= target_us) OR (upto = 18446744073709551615), toFloat64(0), (n * (target_us - above)) / (upto - above)), p.latency_buckets.above_us, p.latency_buckets.upto_us, p.latency_counts) AS evenly,
+            least(p.lost, greatest((toInt64(p.timed) + p.lost) - p.total, 0)) AS lost_and_timed,
+            greatest((p.total - (p.lost - lost_and_timed)) - toInt64(p.timed), 0) AS untimed,
+            if(p.timed = 0, NULL, (100 * greatest(toInt64(surely) - lost_and_timed, 0)) / p.total) AS low,
+            if(p.timed = 0, NULL, (100 * least(toInt64(possibly) + untimed, p.total - p.lost)) / p.total) AS high,
+            if(p.timed = 0, NULL, ((100 * evenly) * (1 - (lost_and_timed / p.timed))) / (p.total - untimed)) AS evenly_pct
+        FROM promised AS p
     )
 SELECT
     j.hour AS hour,
@@ -3294,7 +3301,7 @@ SELECT
     j.ttft_ms_p95_low AS ttft_ms_p95_low,
     j.ttft_ms_p95_high AS ttft_ms_p95_high,
     if(has_objective, j.objective.throughput_rps, NULL) AS target_rps,
-    (1000 * if(c.shared, c.served, j.served)) / nullIf(if(c.shared, c.observed_ms, j.observed_ms) AS watched_ms, 0) AS served_rps,
+    (1000 * if(c.shared, c.served, j.total - j.lost)) / nullIf(if(c.shared, c.observed_ms, j.observed_ms) AS watched_ms, 0) AS served_rps,
     if(if(c.shared, c.waiting_known, j.waiting_known), if(c.shared, c.waiting_ms, j.waiting_ms) / nullIf(watched_ms, 0), NULL) AS waiting,
     j.sm_pct AS sm_pct,
     j.kv_cache_pct AS kv_cache_pct,
@@ -3864,6 +3871,7 @@ AS WITH
     owners AS
     (
         SELECT DISTINCT
+            owner,
             team,
             pool,
             model,
@@ -3876,23 +3884,12 @@ AS WITH
     fitting AS
     (
         SELECT
-            o.team AS team,
-            o.pool AS pool,
-            o.model AS model,
-            o.endpoint AS endpoint,
-            o.use_case AS use_case,
-            o.gpu_model AS gpu_model,
+            o.owner AS owner,
             arrayReverseSort(groupArray((r.ended_at, r.id))) AS requests
         FROM owners AS o
         INNER JOIN requests AS r ON (r.team = o.team) AND (r.pool = o.pool)
         WHERE (r.model IN ('', o.model)) AND (r.endpoint IN ('', o.endpoint)) AND (r.use_case IN ('', o.use_case)) AND ((r.gpu_model = '') OR (positionUTF8(lowerUTF8(o.gpu_model), r.gpu_model) > 0))
-        GROUP BY
-            team,
-            pool,
-            model,
-            endpoint,
-            use_case,
-            gpu_model
+        GROUP BY owner
     )
 SELECT
     u.hour AS hour,
@@ -3908,7 +3905,7 @@ SELECT
     (arrayFirst(request -> ((request.1) < (u.hour + toIntervalHour(1))), f.requests)).2 AS ended_request,
     if(ended_request = '', NULL, (arrayFirst(request -> ((request.1) < (u.hour + toIntervalHour(1))), f.requests)).1) AS ended_at
 FROM usage_by_request AS u
-LEFT JOIN fitting AS f ON (f.team = u.team) AND (f.pool = u.pool) AND (f.model = u.model) AND (f.endpoint = u.endpoint) AND (f.use_case = u.use_case) AND (f.gpu_model = u.gpu_model)
+LEFT JOIN fitting AS f ON f.owner = u.owner
 WHERE (u.request_group = 0) AND (u.team != '');
 
 CREATE VIEW usage_by_request
@@ -3923,6 +3920,7 @@ CREATE VIEW usage_by_request
     `model` LowCardinality(String) COMMENT 'Owner: model',
     `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
     `use_case` LowCardinality(String) COMMENT 'Owner: use case',
+    `owner` UInt64 COMMENT 'Same for rows of the same pool, team, model, endpoint, use case and GPU model',
     `held_ms` UInt64 COMMENT 'Time held, milliseconds of a whole GPU',
     `unheld_ms` UInt64 COMMENT 'Time granted without a process, milliseconds of a whole GPU',
     `active_ms` UInt64 COMMENT 'Time held in windows with SM time, milliseconds of a whole GPU',
@@ -3940,16 +3938,12 @@ AS WITH
     fitting AS
     (
         SELECT
-            o.team AS team,
-            o.pool AS pool,
-            o.model AS model,
-            o.endpoint AS endpoint,
-            o.use_case AS use_case,
-            o.gpu_model AS gpu_model,
+            o.owner AS owner,
             arrayMap(ranked -> (ranked.2), arrayReverseSort(groupArray((((((r.endpoint != '') + (r.model != '')) + (r.use_case != '')) + (r.gpu_model != ''), r.endpoint != '', r.model != '', r.use_case != '', length(r.gpu_model)), (r.request_group, r.counts_from, r.counts_until))))) AS candidates
         FROM
         (
             SELECT DISTINCT
+                owner,
                 team,
                 pool,
                 model,
@@ -3960,13 +3954,7 @@ AS WITH
         ) AS o
         INNER JOIN requests_in_force AS r ON (r.team = o.team) AND (r.pool = o.pool)
         WHERE (r.model IN ('', o.model)) AND (r.endpoint IN ('', o.endpoint)) AND (r.use_case IN ('', o.use_case)) AND ((r.gpu_model = '') OR (positionCaseInsensitiveUTF8(o.gpu_model, r.gpu_model) > 0))
-        GROUP BY
-            team,
-            pool,
-            model,
-            endpoint,
-            use_case,
-            gpu_model
+        GROUP BY owner
     )
 SELECT
     u.hour AS hour,
@@ -3979,6 +3967,7 @@ SELECT
     u.model AS model,
     u.endpoint AS endpoint,
     u.use_case AS use_case,
+    u.owner AS owner,
     u.held_ms AS held_ms,
     u.unheld_ms AS unheld_ms,
     u.active_ms AS active_ms,
@@ -3991,7 +3980,7 @@ SELECT
     u.mem_mib_histogram AS mem_mib_histogram
 FROM usage_hourly AS u
 LEFT JOIN observed_hourly AS o ON (o.hour = u.hour) AND (o.pool = u.pool)
-LEFT JOIN fitting AS f ON (f.team = u.team) AND (f.pool = u.pool) AND (f.model = u.model) AND (f.endpoint = u.endpoint) AND (f.use_case = u.use_case) AND (f.gpu_model = u.gpu_model);
+LEFT JOIN fitting AS f ON f.owner = u.owner;
 
 CREATE VIEW usage_daily
 (
@@ -4134,6 +4123,7 @@ CREATE VIEW usage_hourly
     `model` LowCardinality(String) COMMENT 'Owner: model',
     `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
     `use_case` LowCardinality(String) COMMENT 'Owner: use case',
+    `owner` UInt64 COMMENT 'Same for rows of the same pool, team, model, endpoint, use case and GPU model',
     `held_ms` UInt64 COMMENT 'Time held, milliseconds of a whole GPU',
     `unheld_ms` UInt64 COMMENT 'Time granted without a process, milliseconds of a whole GPU',
     `active_ms` UInt64 COMMENT 'Time held in windows with SM time, milliseconds of a whole GPU',
@@ -4162,6 +4152,7 @@ AS SELECT
     model,
     endpoint,
     use_case,
+    owner,
     held_ms,
     unheld_ms,
     active_ms,
@@ -4198,7 +4189,8 @@ CREATE MATERIALIZED VIEW usage_hourly_owners TO owners_seen
     `team` LowCardinality(String),
     `model` LowCardinality(String),
     `endpoint` LowCardinality(String),
-    `use_case` LowCardinality(String)
+    `use_case` LowCardinality(String),
+    `owner` UInt64
 )
 AS SELECT DISTINCT
     host_pool,
@@ -4207,7 +4199,8 @@ AS SELECT DISTINCT
     team,
     model,
     endpoint,
-    use_case
+    use_case,
+    owner
 FROM usage_hourly_versions;
 
 CREATE TABLE usage_hourly_versions
@@ -4222,6 +4215,7 @@ CREATE TABLE usage_hourly_versions
     `model` LowCardinality(String) COMMENT 'Owner: model',
     `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
     `use_case` LowCardinality(String) COMMENT 'Owner: use case',
+    `owner` UInt64 MATERIALIZED sipHash64(pool, team, model, endpoint, use_case, gpu_model) COMMENT 'Same for rows of the same pool, team, model, endpoint, use case and GPU model' CODEC(ZSTD(1)),
     `held_ms` UInt64 COMMENT 'Time held, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
     `unheld_ms` UInt64 COMMENT 'Time granted without a process, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
     `active_ms` UInt64 COMMENT 'Time held in windows with SM time, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),

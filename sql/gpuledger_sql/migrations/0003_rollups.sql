@@ -31,6 +31,8 @@ CREATE TABLE IF NOT EXISTS usage_hourly_versions
     model LowCardinality(String) COMMENT 'Owner: model',
     endpoint LowCardinality(String) COMMENT 'Owner: endpoint',
     use_case LowCardinality(String) COMMENT 'Owner: use case',
+    -- Names come from strangers, who must not be able to make two owners look the same.
+    owner UInt64 MATERIALIZED sipHash64(pool, team, model, endpoint, use_case, gpu_model) CODEC(ZSTD(1)) COMMENT 'Same for rows of the same pool, team, model, endpoint, use case and GPU model',
     held_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Time held, milliseconds of a whole GPU',
     unheld_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Time granted without a process, milliseconds of a whole GPU',
     active_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Time held in windows with SM time, milliseconds of a whole GPU',
@@ -64,14 +66,15 @@ CREATE TABLE IF NOT EXISTS owners_seen
     team LowCardinality(String) COMMENT 'Owner: team, empty if nobody said',
     model LowCardinality(String) COMMENT 'Owner: model',
     endpoint LowCardinality(String) COMMENT 'Owner: endpoint',
-    use_case LowCardinality(String) COMMENT 'Owner: use case'
+    use_case LowCardinality(String) COMMENT 'Owner: use case',
+    owner UInt64 COMMENT 'The same as in usage_hourly'
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (team, model, endpoint, use_case, pool, gpu_model, host_pool)
 COMMENT 'Owners that stand in any version of any hour, with the GPUs that they used.';
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS usage_hourly_owners TO owners_seen AS
-SELECT DISTINCT host_pool, gpu_model, pool, team, model, endpoint, use_case
+SELECT DISTINCT host_pool, gpu_model, pool, team, model, endpoint, use_case, owner
 FROM usage_hourly_versions;
 
 CREATE TABLE IF NOT EXISTS capacity_hourly_versions

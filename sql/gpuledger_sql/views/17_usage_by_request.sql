@@ -14,6 +14,7 @@ CREATE OR REPLACE VIEW usage_by_request
     model LowCardinality(String) COMMENT 'Owner: model',
     endpoint LowCardinality(String) COMMENT 'Owner: endpoint',
     use_case LowCardinality(String) COMMENT 'Owner: use case',
+    owner UInt64 COMMENT 'Same for rows of the same pool, team, model, endpoint, use case and GPU model',
     held_ms UInt64 COMMENT 'Time held, milliseconds of a whole GPU',
     unheld_ms UInt64 COMMENT 'Time granted without a process, milliseconds of a whole GPU',
     active_ms UInt64 COMMENT 'Time held in windows with SM time, milliseconds of a whole GPU',
@@ -31,8 +32,7 @@ WITH
     fitting AS
     (
         SELECT
-            o.team AS team, o.pool AS pool, o.model AS model, o.endpoint AS endpoint,
-            o.use_case AS use_case, o.gpu_model AS gpu_model,
+            o.owner AS owner,
             arrayMap(ranked -> ranked.2, arrayReverseSort(groupArray((
                 (
                     (r.endpoint != '') + (r.model != '') + (r.use_case != '') + (r.gpu_model != ''),
@@ -42,7 +42,7 @@ WITH
             )))) AS candidates
         FROM
         (
-            SELECT DISTINCT team, pool, model, endpoint, use_case, gpu_model
+            SELECT DISTINCT owner, team, pool, model, endpoint, use_case, gpu_model
             FROM owners_seen
         ) AS o
         INNER JOIN requests_in_force AS r ON r.team = o.team AND r.pool = o.pool
@@ -50,7 +50,7 @@ WITH
             AND r.endpoint IN ('', o.endpoint)
             AND r.use_case IN ('', o.use_case)
             AND (r.gpu_model = '' OR positionCaseInsensitiveUTF8(o.gpu_model, r.gpu_model) > 0)
-        GROUP BY team, pool, model, endpoint, use_case, gpu_model
+        GROUP BY owner
     )
 SELECT
     u.hour AS hour,
@@ -65,6 +65,7 @@ SELECT
     u.model AS model,
     u.endpoint AS endpoint,
     u.use_case AS use_case,
+    u.owner AS owner,
     u.held_ms AS held_ms,
     u.unheld_ms AS unheld_ms,
     u.active_ms AS active_ms,
@@ -77,7 +78,5 @@ SELECT
     u.mem_mib_histogram AS mem_mib_histogram
 FROM usage_hourly AS u
 LEFT JOIN observed_hourly AS o ON o.hour = u.hour AND o.pool = u.pool
-LEFT JOIN fitting AS f
-    ON f.team = u.team AND f.pool = u.pool AND f.model = u.model
-    AND f.endpoint = u.endpoint AND f.use_case = u.use_case AND f.gpu_model = u.gpu_model
+LEFT JOIN fitting AS f ON f.owner = u.owner
 COMMENT 'Hourly usage with the kind of capacity request it belongs to.'

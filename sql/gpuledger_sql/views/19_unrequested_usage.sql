@@ -28,15 +28,14 @@ WITH
     ),
     owners AS
     (
-        SELECT DISTINCT team, pool, model, endpoint, use_case, gpu_model
+        SELECT DISTINCT owner, team, pool, model, endpoint, use_case, gpu_model
         FROM owners_seen
         WHERE team != ''
     ),
     fitting AS
     (
         SELECT
-            o.team AS team, o.pool AS pool, o.model AS model, o.endpoint AS endpoint,
-            o.use_case AS use_case, o.gpu_model AS gpu_model,
+            o.owner AS owner,
             arrayReverseSort(groupArray((r.ended_at, r.id))) AS requests
         FROM owners AS o
         INNER JOIN requests AS r ON r.team = o.team AND r.pool = o.pool
@@ -44,7 +43,7 @@ WITH
             AND r.endpoint IN ('', o.endpoint)
             AND r.use_case IN ('', o.use_case)
             AND (r.gpu_model = '' OR positionUTF8(lowerUTF8(o.gpu_model), r.gpu_model) > 0)
-        GROUP BY team, pool, model, endpoint, use_case, gpu_model
+        GROUP BY owner
     )
 SELECT
     u.hour AS hour,
@@ -64,8 +63,6 @@ SELECT
         request -> request.1 < u.hour + INTERVAL 1 HOUR, f.requests
     ).1) AS ended_at
 FROM usage_by_request AS u
-LEFT JOIN fitting AS f
-    ON f.team = u.team AND f.pool = u.pool AND f.model = u.model
-    AND f.endpoint = u.endpoint AND f.use_case = u.use_case AND f.gpu_model = u.gpu_model
+LEFT JOIN fitting AS f ON f.owner = u.owner
 WHERE u.request_group = 0 AND u.team != ''
 COMMENT 'Hourly usage of teams that no request in force covers.'

@@ -43,47 +43,26 @@ CREATE OR REPLACE VIEW slo_attainment
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
 WITH
-    judged AS
+    promised AS
     (
         SELECT
             hour, team, model, endpoint,
-            errors, observed_ms, observed_ms_by_minute, waiting_ms, waiting_known, timed,
+            errors, observed_ms, observed_ms_by_minute, waiting_ms, waiting_known,
+            latency_buckets, latency_counts, timed,
             latency_ms_mean,
             latency_ms_p50, latency_ms_p50_low, latency_ms_p50_high,
             latency_ms_p95, latency_ms_p95_low, latency_ms_p95_high,
             latency_ms_p99, latency_ms_p99_low, latency_ms_p99_high,
             ttft_ms_p95, ttft_ms_p95_low, ttft_ms_p95_high,
             kv_cache_pct, sm_pct, gpus,
-            arrayFirst(o -> o.model = t.model AND o.valid_from <= t.hour, s.objectives) AS own,
-            arrayFirst(o -> o.model = '' AND o.valid_from <= t.hour, s.objectives) AS general,
-            if(own.valid_until > t.hour, own, general) AS objective,
-            objective.valid_until > t.hour AS has_objective,
-            1000 * toUInt64(objective.latency_ms) AS target_us,
-            arraySum(
-                (upto, n) -> if(upto <= target_us, n, 0),
-                t.latency_buckets.upto_us, t.latency_counts
-            ) AS surely,
-            arraySum(
-                (above, n) -> if(above < target_us, n, 0),
-                t.latency_buckets.above_us, t.latency_counts
-            ) AS possibly,
-            arraySum(
-                (above, upto, n) -> multiIf(
-                    upto <= target_us, toFloat64(n),
-                    above >= target_us OR upto = 18446744073709551615, toFloat64(0),
-                    n * (target_us - above) / (upto - above)
-                ),
-                t.latency_buckets.above_us, t.latency_buckets.upto_us, t.latency_counts
-            ) AS evenly,
             toInt64(ifNull(t.errors, 0)) AS lost,
             greatest(toInt64(t.requests), toInt64(t.timed)) AS total,
-            total - lost AS served,
-            -- A histogram may hold failed requests or not; and not every server may offer one.
-            least(lost, greatest(toInt64(t.timed) + lost - total, 0)) AS lost_and_timed,
-            greatest(total - (lost - lost_and_timed) - toInt64(t.timed), 0) AS untimed,
-            if(t.timed = 0, NULL, 100 * greatest(toInt64(surely) - lost_and_timed, 0) / total) AS low,
-            if(t.timed = 0, NULL, 100 * least(toInt64(possibly) + untimed, served) / total) AS high,
-            if(t.timed = 0, NULL, 100 * evenly * (1 - lost_and_timed / t.timed) / (total - untimed)) AS evenly_pct
+            arrayFirst(o -> o.model = t.model AND o.valid_from <= t.hour, s.objectives) AS own,
+            if(
+                own.valid_until > t.hour,
+                own,
+                arrayFirst(o -> o.model = '' AND o.valid_from <= t.hour, s.objectives)
+            ) AS objective
         FROM endpoint_hourly_versions AS t FINAL
         LEFT JOIN slo_list AS s ON s.team = t.team AND s.endpoint = t.endpoint
         WHERE t.hour >= (SELECT hourly_from FROM kept_from)
@@ -96,15 +75,45 @@ WITH
         SELECT
             hour, team, endpoint,
             true AS shared,
-            sum(j.served) AS served,
-            sum(j.waiting_ms) AS waiting_ms,
-            max(j.waiting_known) AS waiting_known,
-            arraySum(maxForEach(j.observed_ms_by_minute)) AS observed_ms
-        FROM judged AS j
+            sum(p.total - p.lost) AS served,
+            sum(p.waiting_ms) AS waiting_ms,
+            max(p.waiting_known) AS waiting_known,
+            arraySum(maxForEach(p.observed_ms_by_minute)) AS observed_ms
+        FROM promised AS p
         WHERE (team, endpoint) IN (SELECT team, endpoint FROM slos WHERE model = '')
-            AND j.has_objective
-            AND j.objective.model = ''
+            AND p.objective.valid_until > hour
+            AND p.objective.model = ''
         GROUP BY hour, team, endpoint
+    ),
+    judged AS
+    (
+        SELECT
+            p.*,
+            p.objective.valid_until > p.hour AS has_objective,
+            1000 * toUInt64(p.objective.latency_ms) AS target_us,
+            arraySum(
+                (upto, n) -> if(upto <= target_us, n, 0),
+                p.latency_buckets.upto_us, p.latency_counts
+            ) AS surely,
+            arraySum(
+                (above, n) -> if(above < target_us, n, 0),
+                p.latency_buckets.above_us, p.latency_counts
+            ) AS possibly,
+            arraySum(
+                (above, upto, n) -> multiIf(
+                    upto <= target_us, toFloat64(n),
+                    above >= target_us OR upto = 18446744073709551615, toFloat64(0),
+                    n * (target_us - above) / (upto - above)
+                ),
+                p.latency_buckets.above_us, p.latency_buckets.upto_us, p.latency_counts
+            ) AS evenly,
+            -- A histogram may hold failed requests or not; and not every server may offer one.
+            least(p.lost, greatest(toInt64(p.timed) + p.lost - p.total, 0)) AS lost_and_timed,
+            greatest(p.total - (p.lost - lost_and_timed) - toInt64(p.timed), 0) AS untimed,
+            if(p.timed = 0, NULL, 100 * greatest(toInt64(surely) - lost_and_timed, 0) / p.total) AS low,
+            if(p.timed = 0, NULL, 100 * least(toInt64(possibly) + untimed, p.total - p.lost) / p.total) AS high,
+            if(p.timed = 0, NULL, 100 * evenly * (1 - lost_and_timed / p.timed) / (p.total - untimed)) AS evenly_pct
+        FROM promised AS p
     )
 SELECT
     j.hour AS hour,
@@ -132,7 +141,7 @@ SELECT
     j.ttft_ms_p95_low AS ttft_ms_p95_low,
     j.ttft_ms_p95_high AS ttft_ms_p95_high,
     if(has_objective, j.objective.throughput_rps, NULL) AS target_rps,
-    1000 * if(c.shared, c.served, j.served) / nullIf(if(c.shared, c.observed_ms, j.observed_ms) AS watched_ms, 0) AS served_rps,
+    1000 * if(c.shared, c.served, j.total - j.lost) / nullIf(if(c.shared, c.observed_ms, j.observed_ms) AS watched_ms, 0) AS served_rps,
     if(
         if(c.shared, c.waiting_known, j.waiting_known),
         if(c.shared, c.waiting_ms, j.waiting_ms) / nullIf(watched_ms, 0),
