@@ -12,6 +12,7 @@ from dataclasses import astuple, fields
 from clickhouse_connect.driver.client import Client
 
 from bench.openb import Gpu, Placement
+from gpuledger_collector.rollup import DERIVED, MEASURED, Rollup
 
 _TABLES = (
     """
@@ -216,10 +217,6 @@ _DECLARED = (
     """,
 )
 
-_MERGED = ("usage", "capacity", "workload", "traffic")
-"""Roll-ups write one hour after the other. Parts of one large insert overlap in time, which no
-hours do that were rolled up, and FINAL merges them again for every reader."""
-
 
 def fill(client: Client, fleet: Sequence[Gpu], placed: Sequence[Placement], days: int) -> None:
     """Write `days` days of hours, the raw windows of the newest, inventory, requests, prices."""
@@ -235,5 +232,9 @@ def fill(client: Client, fleet: Sequence[Gpu], placed: Sequence[Placement], days
     newest = (_GPU_WINDOWS, _PROCESS_WINDOWS, _HEALTH)
     for statement in (*_INVENTORY, *_DECLARED, *hours, *newest):
         client.command(statement.replace("{days}", str(days)))
-    for kind in _MERGED:
+    versions = client.query("SELECT toString(hour), toString(computed_at) FROM rolled_hours")
+    Rollup(client).derive([(hour, version) for hour, version in versions.result_rows])
+    # Roll-ups write one hour after the other. Parts of one large insert overlap in time, which no
+    # hours do that were rolled up, and FINAL merges them again for every reader.
+    for kind in (*MEASURED, *DERIVED):
         client.command(f"OPTIMIZE TABLE {kind}_hourly_versions FINAL")

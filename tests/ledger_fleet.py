@@ -35,7 +35,7 @@ EMPTIED = (
     *("usage_daily_versions", "capacity_daily_versions", "ledger_daily_versions"),
     *("resource_profile_versions", "rolled_days", "retention", "endpoint_traffic_raw"),
     "owners_seen",
-    "endpoint_hourly_versions",
+    *("endpoint_hourly_versions", "isolation_hourly_versions"),
     *("traffic_hourly_versions", "traffic_daily_versions", "scaling_verdict_versions"),
 )
 

@@ -9,21 +9,25 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from gpuledger_collector.rollup_days import DayRollup
-from gpuledger_collector.rollup_sql import KEEP_S, SETTINGS, SWEPT_AT_ONCE, sql
+from gpuledger_collector.rollup_sql import KEEP_S, SETTINGS, VERSIONS_AT_ONCE, sql
 from gpuledger_collector.store.client import one_line
 
 log = logging.getLogger(__name__)
 
-TABLES = (
-    *("usage_hourly_versions", "capacity_hourly_versions", "workload_hourly_versions"),
-    *("traffic_hourly_versions", "endpoint_hourly_versions"),
-)
+MEASURED = ("capacity", "usage", "workload", "traffic")
+"""Statements that compute an hour from raw, one a table."""
+
+DERIVED = ("endpoint", "isolation")
+"""Statements that go on from there, for any versions of hours."""
+
+TABLES = tuple(f"{name}_hourly_versions" for name in (*MEASURED, *DERIVED))
 
 PAUSE_S = 5.0
 """Between looking for touched hours."""
@@ -103,10 +107,16 @@ class Rollup:
             took = time.monotonic() - started
             stop.wait(0.0 if backlog else max(self._pause_s, took * REST))
 
+    def derive(self, versions: Sequence[tuple[str, str]]) -> None:
+        """Compute what follows from what these versions measured; each is (hour, computed_at)."""
+        for first in range(0, len(versions), VERSIONS_AT_ONCE):
+            for name in DERIVED:
+                self._execute(name, versions=versions[first : first + VERSIONS_AT_ONCE])
+
     def sweep(self, keep_s: int = KEEP_S) -> None:
         """Delete versions that ceased to count more than `keep_s` seconds ago."""
         for table in TABLES:
-            parameters = {"table": table, "keep_s": keep_s, "limit": SWEPT_AT_ONCE}
+            parameters = {"table": table, "keep_s": keep_s, "limit": VERSIONS_AT_ONCE}
             versions = self._client.query(sql("superseded"), parameters=parameters).result_rows
             if versions:
                 parameters = {"table": table, "versions": list(versions)}
@@ -127,9 +137,9 @@ class Rollup:
             version = counting
             log.warning("event=rollup_kept hour=%r late rows came after raw ones expired", due.hour)
         else:
-            for name in ("capacity", "usage", "workload", "traffic"):
+            for name in MEASURED:
                 self._execute(name, hour=due.hour, computed_at=version)
-            self._execute("endpoint", versions=[(due.hour, version)])
+            self.derive([(due.hour, version)])
         self._execute("commit", hour=due.hour, computed_at=version, rolled_at=started)
 
     def _execute(self, name: str, **parameters: object) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from clickhouse_connect.driver.client import Client
 
-from gpuledger_collector.rollup_sql import KEEP_S, SETTINGS, SWEPT_AT_ONCE, sql
+from gpuledger_collector.rollup_sql import KEEP_S, SETTINGS, VERSIONS_AT_ONCE, sql
 
 VIEWS = (
     *("usage_daily", "capacity_daily", "ledger_daily", "resource_profile"),
@@ -61,7 +61,7 @@ class DayRollup:
     def sweep(self, keep_s: int = KEEP_S) -> None:
         """Delete versions that ceased to count more than `keep_s` seconds ago."""
         for table in map(table_of, VIEWS):
-            parameters = {"table": table, "keep_s": keep_s, "limit": SWEPT_AT_ONCE}
+            parameters = {"table": table, "keep_s": keep_s, "limit": VERSIONS_AT_ONCE}
             versions = self._client.query(sql("days_superseded"), parameters=parameters).result_rows
             if versions:
                 parameters = {"table": table, "versions": list(versions)}

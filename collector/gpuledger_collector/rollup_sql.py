@@ -8,8 +8,8 @@ from importlib import resources
 KEEP_S = 900
 """Superseded versions stay so long: more than one roll-up can take (see SETTINGS)."""
 
-SWEPT_AT_ONCE = 150
-"""Versions deleted at a time: they travel in the address of an HTTP request."""
+VERSIONS_AT_ONCE = 150
+"""Versions named at a time: they travel in the address of an HTTP request."""
 
 SETTINGS = {
     "max_execution_time": KEEP_S // 5,

@@ -37,7 +37,7 @@ TABLES = {
     ),
     "hourly": (
         *("usage_hourly_versions", "capacity_hourly_versions", "workload_hourly_versions"),
-        *("traffic_hourly_versions", "endpoint_hourly_versions"),
+        *("traffic_hourly_versions", "endpoint_hourly_versions", "isolation_hourly_versions"),
         *("rolled_hours", "touched_hours", "telemetry_gaps_raw"),
     ),
     "daily": (

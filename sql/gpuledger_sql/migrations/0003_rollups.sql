@@ -137,6 +137,28 @@ TTL toStartOfDay(hour) + INTERVAL 9673 HOUR
 SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
 COMMENT 'What each workload held and used on each GPU, by hour, all versions. Read workload_hourly instead.';
 
+CREATE TABLE IF NOT EXISTS isolation_hourly_versions
+(
+    hour DateTime('UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'Start of the hour',
+    computed_at DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'Version of the hour',
+    cluster LowCardinality(String) COMMENT 'Cluster of the host',
+    host LowCardinality(String) COMMENT 'Host',
+    gpu LowCardinality(String) COMMENT 'UUID of the GPU or MIG instance that the foreign work was on',
+    gpu_model LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    host_pool LowCardinality(String) COMMENT 'Pool that the GPU belongs to',
+    shares LowCardinality(String) COMMENT 'gpu, host or nothing; see isolation_violations',
+    pools Array(LowCardinality(String)) COMMENT 'Pools of the foreign work',
+    teams Array(LowCardinality(String)) COMMENT 'Teams of the foreign work',
+    workloads Array(String) COMMENT 'The foreign work, 10 at most',
+    foreign_gpu_hours Float64 COMMENT 'Allocated to work of pools other than host_pool, GPU-hours'
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(hour)
+ORDER BY (hour, computed_at, cluster, host, gpu, gpu_model, host_pool)
+TTL toStartOfDay(hour) + INTERVAL 9673 HOUR
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
+COMMENT 'Work of one pool on the hardware of another, by hour and GPU, all versions. Read isolation_violations instead.';
+
 ALTER TABLE capacity_requests
     ADD COLUMN IF NOT EXISTS request_group UInt64
     MATERIALIZED cityHash64(team, pool, model, endpoint, use_case, lowerUTF8(gpu_model))
