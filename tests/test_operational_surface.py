@@ -25,6 +25,8 @@ from tests.traffic_fixture import EVERYTHING
 NOW = minutes(2)
 """The two hours that most teams here have been there for."""
 
+LAST = NOW[60]
+
 NOTHING = {
     "models": 0,
     "models_without_traffic": 0,
@@ -40,10 +42,10 @@ NOTHING = {
     "proposed_gpus": 0,
     "open_findings": 0,
     "open_findings_usd": None,
-    "last_seen": None,
+    "last_hour": None,
 }
 
-ONE = {"hosts": 1, "pools": 1, "gpu_models": 1, "allocated_gpus": 1, "last_seen": END}
+ONE = {"hosts": 1, "pools": 1, "gpu_models": 1, "allocated_gpus": 1, "last_hour": LAST}
 """One GPU all the time, and not a word of what it is for."""
 
 
@@ -104,7 +106,7 @@ def test_surface_when_a_team_runs_several_things_then_each_is_counted_once(clien
             "pools": 2,
             "gpu_models": 2,
             "allocated_gpus": 4.5,
-            "last_seen": END,
+            "last_hour": LAST,
         }
     }
 
@@ -170,7 +172,7 @@ def test_surface_when_a_team_is_renamed_then_both_names_show_until_the_old_one_i
     fill(client, [*work(NOW[:60], team="search"), *work(NOW[60:], team="find")])
     ran = {"models": 1, "endpoints": 1, "endpoints_without_slo": 1, "allocated_gpus": 0.5}
     assert surface(client) == {
-        "search": NOTHING | ONE | ran | {"last_seen": NOW[60]},
+        "search": NOTHING | ONE | ran | {"last_hour": NOW[0]},
         "find": NOTHING | ONE | ran | {"requests_in_force": 1, "requested_gpus": 2},
     }
 

@@ -19,7 +19,7 @@ CREATE OR REPLACE VIEW operational_surface
     proposed_gpus Float64 COMMENT 'GPUs asked for by requests that wait for a decision',
     open_findings UInt64 COMMENT 'Findings that the team can act on, open and not acknowledged; those without a team are in no row',
     open_findings_usd Nullable(Float64) COMMENT 'Sum of their money at stake in a week, USD; they may speak of the same GPUs; NULL: no price known, or none at stake',
-    last_seen Nullable(DateTime('UTC')) COMMENT 'When its work was last seen; NULL: not in the last 7 days'
+    last_hour Nullable(DateTime('UTC')) COMMENT 'Start of the latest hour in which it ran; NULL: not in the last 7 days'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
@@ -35,15 +35,25 @@ WITH
             GROUP BY c.hour
         ) AS h
     ) AS observed_s,
-    places AS
+    named AS
+    (
+        SELECT team FROM owners_seen
+        UNION DISTINCT
+        SELECT team FROM capacity_requests
+        UNION DISTINCT
+        SELECT team FROM slos
+        UNION DISTINCT
+        SELECT team FROM finding_versions
+    ),
+    owners AS
     (
         SELECT
-            team, model, endpoint, cluster, host, pool, gpu_model,
-            sum(w.held_ms + w.unheld_ms) AS allocated_ms,
-            max(w.last_seen) AS last_seen
-        FROM workload_hourly AS w
-        WHERE w.hour >= since
-        GROUP BY team, model, endpoint, cluster, host, pool, gpu_model
+            team, model, endpoint, pool, gpu_model,
+            sum(u.held_ms + u.unheld_ms) AS allocated_ms,
+            max(u.hour) AS last_hour
+        FROM usage_hourly AS u
+        WHERE u.hour >= since
+        GROUP BY team, model, endpoint, pool, gpu_model
     ),
     unasked AS
     (
@@ -59,45 +69,57 @@ WITH
             team,
             endpoint,
             arrayFilter(objective -> objective.valid_from <= now(), s.objectives) AS begun,
-            arrayJoin(arrayFilter(
-                (objective, number) -> number = 1 AND objective.valid_until > now(),
-                begun, arrayEnumerateUniq(begun.model)
-            )).model AS model
+            arrayFilter(
+                (model, valid_until, number) -> number = 1 AND valid_until > now(),
+                begun.model, begun.valid_until, arrayEnumerateUniq(begun.model)
+            ) AS models
         FROM slo_list AS s
     ),
     running AS
     (
         SELECT
-            team,
-            uniqExactIf(p.model, p.model != '') AS models,
-            uniqExactIf(p.model, p.model != '' AND (p.team, p.model) IN (SELECT team, model FROM unasked)) AS unasked_models,
-            uniqExactIf((p.endpoint, p.model), p.endpoint != '') AS endpoints,
-            uniqExactIf((p.endpoint, p.model), p.endpoint != ''
-                AND (p.team, p.endpoint, p.model) NOT IN (SELECT team, endpoint, model FROM promised)
-                AND (p.team, p.endpoint) NOT IN (SELECT team, endpoint FROM promised WHERE model = '')
+            o.team AS team,
+            uniqExactIf(o.model, o.model != '') AS models,
+            uniqExactIf(o.model, o.model != '' AND (o.team, o.model) IN (SELECT team, model FROM unasked)) AS unasked_models,
+            uniqExactIf((o.endpoint, o.model), o.endpoint != '') AS endpoints,
+            uniqExactIf(
+                (o.endpoint, o.model),
+                o.endpoint != '' AND NOT has(p.models, '') AND NOT has(p.models, o.model)
             ) AS unpromised_endpoints,
-            uniqExact(p.cluster, p.host) AS hosts,
-            uniqExact(p.pool) AS pools,
-            uniqExact(p.gpu_model) AS gpu_models,
-            sum(p.allocated_ms) AS allocated_ms,
-            toNullable(max(p.last_seen)) AS last_seen
-        FROM places AS p
+            uniqExact(o.pool) AS pools,
+            uniqExact(o.gpu_model) AS gpu_models,
+            sum(o.allocated_ms) AS allocated_ms,
+            toNullable(max(o.last_hour)) AS last_hour
+        FROM owners AS o
+        LEFT JOIN promised AS p ON p.team = o.team AND p.endpoint = o.endpoint
         GROUP BY team
     ),
-    promises AS
+    hosting AS
     (
-        SELECT team, count() AS slos FROM promised GROUP BY team
+        SELECT team, count() AS hosts
+        FROM
+        (
+            SELECT team, cluster, host
+            FROM workload_hourly AS w
+            WHERE w.hour >= since
+            GROUP BY team, cluster, host
+        ) AS w
+        GROUP BY team
     ),
-    requested AS
+    promising AS
+    (
+        SELECT team, sum(length(p.models)) AS slos FROM promised AS p GROUP BY team
+    ),
+    requesting AS
     (
         SELECT team, count() AS requests, sum(r.gpus) AS gpus
         FROM requests_in_force AS r
         WHERE r.counts_from <= now() AND r.counts_until > now()
         GROUP BY team
     ),
-    proposed AS
+    proposing AS
     (
-        SELECT team, sum(r.gpus) AS gpus FROM proposed_requests AS r GROUP BY team
+        SELECT team, count() AS requests, sum(r.gpus) AS gpus FROM proposed_requests AS r GROUP BY team
     ),
     found AS
     (
@@ -107,13 +129,13 @@ WITH
         GROUP BY team
     )
 SELECT
-    if(t.team = '', 'unattributed', t.team) AS team,
+    if(n.team = '', 'unattributed', n.team) AS team,
     w.models AS models,
     w.unasked_models AS models_without_traffic,
     w.endpoints AS endpoints,
     w.unpromised_endpoints AS endpoints_without_slo,
     s.slos AS slos,
-    w.hosts AS hosts,
+    h.hosts AS hosts,
     w.pools AS pools,
     w.gpu_models AS gpu_models,
     ifNull(w.allocated_ms / 1000 / nullIf(observed_s, 0), 0) AS allocated_gpus,
@@ -122,22 +144,13 @@ SELECT
     p.gpus AS proposed_gpus,
     f.findings AS open_findings,
     f.usd AS open_findings_usd,
-    w.last_seen AS last_seen
-FROM
-(
-    SELECT team FROM running
-    UNION DISTINCT
-    SELECT team FROM promises
-    UNION DISTINCT
-    SELECT team FROM requested
-    UNION DISTINCT
-    SELECT team FROM proposed
-    UNION DISTINCT
-    SELECT team FROM found
-) AS t
-LEFT JOIN running AS w ON w.team = t.team
-LEFT JOIN promises AS s ON s.team = t.team
-LEFT JOIN requested AS r ON r.team = t.team
-LEFT JOIN proposed AS p ON p.team = t.team
-LEFT JOIN found AS f ON f.team = t.team
-COMMENT 'What every team operates: models, endpoints, hosts, what is promised and asked for, and what is found. See docs/sql.md.'
+    w.last_hour AS last_hour
+FROM named AS n
+LEFT JOIN running AS w ON w.team = n.team
+LEFT JOIN hosting AS h ON h.team = n.team
+LEFT JOIN promising AS s ON s.team = n.team
+LEFT JOIN requesting AS r ON r.team = n.team
+LEFT JOIN proposing AS p ON p.team = n.team
+LEFT JOIN found AS f ON f.team = n.team
+WHERE w.last_hour IS NOT NULL OR s.slos > 0 OR r.requests > 0 OR p.requests > 0 OR f.findings > 0
+COMMENT 'What every team operates: models, endpoints, hosts, what is promised and asked for, and what is found.'
