@@ -1,7 +1,7 @@
 """The public views as others build on them: their names, what a row is, and columns.
 
-Dashboards and the SQL of strangers name these. Columns may come; whoever renames one, or lets a row be
-of something else, breaks what others built, and says so in CHANGELOG.md.
+Dashboards and the SQL of strangers name these. Columns may come; whoever renames one, or lets a
+row be of something else, breaks what others built, and says so in CHANGELOG.md.
 """
 
 from __future__ import annotations
