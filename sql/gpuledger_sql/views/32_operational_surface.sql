@@ -1,7 +1,7 @@
 -- What does a team already operate, before it asks for more?
 --
--- What ran: the last 7 days of telemetry. What is declared and found: as of now. A team stands here if
--- any of it is not nothing; after a change of name both names do, until the old one has not run for 7 days.
+-- Work is that of the last 7 days of telemetry; what is declared and found is as of now. Who has none of it
+-- is left out, and who was renamed stands under both names until the old one has not run for 7 days.
 CREATE OR REPLACE VIEW operational_surface
 (
     team LowCardinality(String) COMMENT 'Team; unattributed: nobody said',
