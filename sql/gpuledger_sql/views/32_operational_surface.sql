@@ -65,6 +65,7 @@ WITH
     ),
     promised AS
     (
+        -- As slo_attainment judges: of each model the objective that began last, unless it is over.
         SELECT
             team,
             endpoint,
