@@ -116,6 +116,17 @@ def test_requests_when_one_is_too_large_then_what_could_go_back_and_its_price(
     assert one(report, "requests", id="search-later")["verdict"] == "not_in_force"
 
 
+def test_surface_when_teams_run_and_ask_then_what_each_operates_is_told(
+    report: dict[str, Any],
+) -> None:
+    told = {row["team"]: row for row in rows(report, "surface")}
+    assert set(told) == {"search", "speech", HOSTILE, "idle-yet"}
+    names = ("endpoints", "endpoints_without_slo", "requested_gpus", "proposed_gpus")
+    assert [told["search"][name] for name in names] == [1, 0, 4, 9]
+    assert [told[HOSTILE][name] for name in names] == [1, 1, 0, 0]
+    assert (told["idle-yet"]["requests_in_force"], told["idle-yet"]["last_hour"]) == (1, None)
+
+
 def test_coverage_when_a_host_lost_an_hour_half_in_the_period_then_that_half_is_unobserved(
     report: dict[str, Any],
 ) -> None:
@@ -182,7 +193,7 @@ def test_report_when_of_one_team_then_no_figure_of_the_books_is_of_another(
         [4, 3, 2, 2, 1]
     )
     assert {row["team"] for row in rows(report, "books", level="model")} == {"search"}
-    for section in ("requests", "profiles", "findings"):
+    for section in ("requests", "surface", "profiles", "findings"):
         assert {row["team"] for row in rows(report, section)} == {"search"}, section
 
 

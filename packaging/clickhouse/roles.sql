@@ -38,6 +38,7 @@ GRANT SELECT ON gpuledger.ledger_hourly TO gpuledger_reader;
 GRANT SELECT ON gpuledger.load_profile TO gpuledger_reader;
 GRANT SELECT ON gpuledger.notifications TO gpuledger_reader;
 GRANT SELECT ON gpuledger.open_findings TO gpuledger_reader;
+GRANT SELECT ON gpuledger.operational_surface TO gpuledger_reader;
 GRANT SELECT ON gpuledger.pool_headroom TO gpuledger_reader;
 GRANT SELECT ON gpuledger.process_usage TO gpuledger_reader;
 GRANT SELECT ON gpuledger.proposed_requests TO gpuledger_reader;

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gpuledger_collector.report.document import Section, figures, joined, table, words
+from collections.abc import Iterable
+
+from gpuledger_collector.report.document import Section, Table, figures, joined, table, words
 from gpuledger_collector.report.model import Report, Row
 from gpuledger_collector.report.units import UNKNOWN, bare, number
 
@@ -17,11 +19,15 @@ ENOUGH_HOURS = 24
 
 
 def requests(report: Report) -> Section:
-    """Every request with its evidence."""
-    answer = report.answers["requests"]
-    if not answer.rows:
-        lead: tuple[str, ...] = ("Nobody has asked for anything: gpuledger requests apply FILE.",)
-        return Section("requests", "Capacity requests", lead, answers=("requests",))
+    """Every request with its evidence, and what those who ask operate already."""
+    answers = ("requests", "surface")
+    rows = report.answers["requests"].rows
+    lead = _LEAD if rows else ("Nobody has asked for anything: gpuledger requests apply FILE.",)
+    tables = (*((_requests(rows),) if rows else ()), *_operated(report))
+    return Section("requests", "Capacity requests", lead, tables, answers=answers)
+
+
+def _requests(rows: Iterable[Row]) -> Table:
     columns = (
         words("Request"),
         words("Verdict"),
@@ -34,8 +40,27 @@ def requests(report: Report) -> Section:
         figures("SM use, mean / expected", "%"),
         figures("Observed", "hours"),
     )
-    shown = table("Requests", columns, (_cells(row) for row in answer.rows))
-    return Section("requests", "Capacity requests", _LEAD, (shown,), answers=("requests",))
+    return table("Requests", columns, (_cells(row) for row in rows))
+
+
+def _operated(report: Report) -> tuple[Table, ...]:
+    columns = {
+        "models": figures("Models"),
+        "models_without_traffic": figures("that nobody asked"),
+        "endpoints": figures("Endpoints"),
+        "endpoints_without_slo": figures("without an objective"),
+        "hosts": figures("Hosts"),
+        "allocated_gpus": figures("Allocated, mean", "GPUs"),
+        "requested_gpus": figures("Requested", "GPUs"),
+        "proposed_gpus": figures("Proposed", "GPUs"),
+        "open_findings": figures("Findings open"),
+    }
+    rows = [
+        (row["team"], *(bare(row[name]) for name in columns))
+        for row in report.answers["surface"].rows
+    ]
+    titles = (words("Team"), *columns.values())
+    return (table("What each team operates already", titles, rows),) if rows else ()
 
 
 def verdict(row: Row) -> str:
