@@ -13,25 +13,21 @@ from types import TracebackType
 from typing import Self
 
 import grpc
-from clickhouse_connect.driver.exceptions import ClickHouseError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from gpuledger_agent.config import host_port
-from gpuledger_agent.log import Once
 from gpuledger_agent.service_manager import ServiceManager
 from gpuledger_collector.access import access_for
 from gpuledger_collector.admission import PENDING_MIB, Admission
-from gpuledger_collector.ledger.findings import EVERY_S, Schedule
+from gpuledger_collector.chores import Chores
+from gpuledger_collector.ledger.findings import EVERY_S
 from gpuledger_collector.ledger.notify.config import NotifyConfig
-from gpuledger_collector.ledger.notify.notifier import Notifier
-from gpuledger_collector.ledger.notify.wording import Wording
 from gpuledger_collector.ledger.rules import Rule
 from gpuledger_collector.listening import Tls, listen
 from gpuledger_collector.metrics import Metrics
 from gpuledger_collector.pages import Pulse, serve_pages
-from gpuledger_collector.rollup import Rollup
 from gpuledger_collector.server import TelemetryService
-from gpuledger_collector.store.client import StoreConfig, StoreError, connect, one_line
+from gpuledger_collector.store.client import StoreConfig, connect
 from gpuledger_collector.store.migrate import require_current
 from gpuledger_collector.validate import MAX_BYTES
 from gpuledger_collector.window_age import WindowAge
@@ -131,10 +127,14 @@ class Collector:
         )
         server = self._server(service)
         pages = serve_pages(settings.metrics, metrics, self._pulse, lambda: writer.up)
-        threads = [
-            threading.Thread(target=work, name=work.__name__, daemon=True)
-            for work in (self._roll_up, self._evaluate_rules, self._notify)
-        ]
+        threads = Chores(
+            settings.store,
+            settings.rules,
+            settings.findings_every_s,
+            settings.notify,
+            metrics,
+            self._threads_stop,
+        ).threads()
         writing = asyncio.create_task(writer.run())
         writing.add_done_callback(lambda _: self._stop.set())
         following = asyncio.create_task(self._window_age.follow())
@@ -215,45 +215,6 @@ class Collector:
         # Whoever watches our health would stay for ever.
         await server.stop(grace=None)
         await refusing
-
-    def _roll_up(self) -> None:
-        once = Once(log)
-        while not self._threads_stop.is_set():
-            try:
-                with connect(self._settings.store) as client:
-                    once.over("store", "event=rollup_begins")
-                    Rollup(client).run(self._threads_stop)
-            except (StoreError, ClickHouseError, OSError) as error:
-                once.warning("store", "event=rollup_waits reason=%r", one_line(error))
-                self._threads_stop.wait(5.0)
-
-    def _evaluate_rules(self) -> None:
-        settings = self._settings
-        if not settings.rules or not settings.findings_every_s:
-            return
-        while not self._threads_stop.is_set():
-            try:
-                with connect(settings.store) as client:
-                    schedule = Schedule(client, settings.rules, settings.findings_every_s)
-                    schedule.run(self._threads_stop)
-            except (StoreError, ClickHouseError, OSError) as error:
-                log.warning("event=findings_wait reason=%r", one_line(error))
-                self._threads_stop.wait(5.0)
-
-    def _notify(self) -> None:
-        settings, once = self._settings, Once(log)
-        if not settings.notify.receivers:
-            return
-        wording = Wording({rule.name: rule for rule in settings.rules}, settings.notify.link)
-        notifier = Notifier(settings.notify, wording, self._metrics)
-        while not self._threads_stop.is_set():
-            try:
-                with connect(settings.store) as client:
-                    once.over("store", "event=notify_begins")
-                    notifier.run(client, self._threads_stop)
-            except (StoreError, ClickHouseError, OSError) as error:
-                once.warning("store", "event=notify_waits reason=%r", one_line(error))
-                self._threads_stop.wait(5.0)
 
 
 class CollectorThread:
