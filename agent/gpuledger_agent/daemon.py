@@ -18,6 +18,7 @@ from gpuledger_agent.config import AgentConfig, host_port
 from gpuledger_agent.devices.base import Device, DeviceLayer, GpuInfo
 from gpuledger_agent.dial import Dialer
 from gpuledger_agent.driver import Driver
+from gpuledger_agent.expiry import ExpiryWatch
 from gpuledger_agent.file_limit import raise_file_limit
 from gpuledger_agent.health import HealthServer
 from gpuledger_agent.pipeline import Pipeline
@@ -88,7 +89,8 @@ class Daemon:
         self._waiting: list[GpuUse] = []
         self.driver = Driver(layer, self._make_worker, self._closed.put, self.clock, config.tick_s)
         self.scraper = Scraper(config.families, self.clock, config.window_s)
-        self.uplink = Uplink(config.collectors, self.spool, self._hello, Dialer(config.trust))
+        self.dialer = Dialer(config.trust)
+        self.uplink = Uplink(config.collectors, self.spool, self._hello, self.dialer)
         self.ticks = WatchCounters()
         """Sum over all windows written so far."""
         self.pulse = Pulse(config.window_s)
@@ -140,9 +142,11 @@ class Daemon:
         for thread in threads:
             thread.start()
         rounds = Rounds(self.clock, self._config.window_s, self.resumes_at)
+        expiry = ExpiryWatch()
         manager.alive(ready(self).line)
         while not stop.wait(min(rounds.patience(), manager.beat_s)):
             self.pulse.turned()
+            expiry.look(self.dialer.dates())
             if (window := rounds.over()) is not None:
                 self._write(window, self._collect(window))
             if all(thread.is_alive() for thread in threads):

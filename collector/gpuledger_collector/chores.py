@@ -1,4 +1,4 @@
-"""What a collector does beside receiving: roll-ups, findings, notifications; a thread each."""
+"""What a collector does beside receiving: roll-ups, findings, its certificates; a thread each."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from gpuledger_agent.expiry import ExpiryWatch
 from gpuledger_agent.log import Once
 from gpuledger_collector.ledger.findings import Schedule
 from gpuledger_collector.ledger.notify.config import NotifyConfig
 from gpuledger_collector.ledger.notify.notifier import Notifier
 from gpuledger_collector.ledger.notify.wording import Wording
 from gpuledger_collector.ledger.rules import Rule
+from gpuledger_collector.listening import Credentials
 from gpuledger_collector.metrics import Metrics
 from gpuledger_collector.rollup import Rollup
 from gpuledger_collector.store.client import StoreConfig, StoreError, connect, one_line
@@ -23,6 +26,9 @@ log = logging.getLogger(__name__)
 
 AGAIN_S = 5.0
 """After which ClickHouse is connected with again."""
+
+LOOK_S = 60.0
+"""Between looks at the certificates; a replaced one is also seen when an agent connects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,7 @@ class Chores:
     rules: tuple[Rule, ...]
     findings_every_s: float
     notify: NotifyConfig
+    credentials: Credentials | None
     metrics: Metrics
     stop: threading.Event
 
@@ -46,11 +53,19 @@ class Chores:
         ]
 
     def _wanted(self) -> Iterator[tuple[str, Callable[[], None]]]:
+        if self.credentials is not None:
+            yield "certificates", partial(self._watch, self.credentials)
         yield "rollup", self._roll_up
         if self.rules and self.findings_every_s:
             yield "findings", self._evaluate_rules
         if self.notify.receivers:
             yield "notify", self._notify
+
+    def _watch(self, credentials: Credentials) -> None:
+        watch = ExpiryWatch()
+        while not self.stop.is_set():
+            watch.look(credentials.dates())
+            self.stop.wait(LOOK_S)
 
     def _roll_up(self) -> None:
         once = Once(log)

@@ -23,7 +23,7 @@ from gpuledger_collector.chores import Chores
 from gpuledger_collector.ledger.findings import EVERY_S
 from gpuledger_collector.ledger.notify.config import NotifyConfig
 from gpuledger_collector.ledger.rules import Rule
-from gpuledger_collector.listening import Tls, listen
+from gpuledger_collector.listening import Credentials, Tls, listen
 from gpuledger_collector.metrics import Metrics
 from gpuledger_collector.pages import Pulse, serve_pages
 from gpuledger_collector.server import TelemetryService
@@ -125,13 +125,17 @@ class Collector:
         service = TelemetryService(
             admission, metrics, access_for(settings.tls, settings.token_file), settings.stream_s
         )
-        server = self._server(service)
+        credentials = Credentials(settings.tls) if settings.tls else None
+        if credentials is not None:
+            metrics.dates = credentials.dates
+        server = self._server(service, credentials)
         pages = serve_pages(settings.metrics, metrics, self._pulse, lambda: writer.up)
         threads = Chores(
             settings.store,
             settings.rules,
             settings.findings_every_s,
             settings.notify,
+            credentials,
             metrics,
             self._threads_stop,
         ).threads()
@@ -175,7 +179,9 @@ class Collector:
             require_current(client)
         self._window_age.read()
 
-    def _server(self, service: TelemetryService) -> grpc.aio.Server:
+    def _server(
+        self, service: TelemetryService, credentials: Credentials | None
+    ) -> grpc.aio.Server:
         settings = self._settings
         ages = (
             ("grpc.max_connection_age_ms", round(1_200 * settings.stream_s)),
@@ -184,7 +190,7 @@ class Collector:
         server = grpc.aio.server(options=(*_OPTIONS, *ages))
         server.add_generic_rpc_handlers((service.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        self.port = listen(server, settings.listen, settings.tls, insecure=settings.insecure)
+        self.port = listen(server, settings.listen, credentials, insecure=settings.insecure)
         return server
 
     async def _keep_health(self, writer: Writer, manager: ServiceManager) -> None:
