@@ -31,6 +31,7 @@ from gpuledger_agent.serving.scraper import Scraper
 from gpuledger_agent.spool import Spool
 from gpuledger_agent.stream import Uplink
 from gpuledger_agent.user_names import UserNames
+from gpuledger_agent.vital_thread import VitalThread
 from gpuledger_agent.watch import WatchCounters
 from gpuledger_agent.worker import GpuWorker
 from gpuledger_proto.v1 import telemetry_pb2 as wire
@@ -133,14 +134,15 @@ class Daemon:
         self._serve_metrics()
         self._serve_health()
         threads = [
-            threading.Thread(target=self.driver.run, name="driver", daemon=True),
-            threading.Thread(target=self.uplink.run, name="uplink", daemon=True),
+            VitalThread("driver", self.driver.run),
+            VitalThread("uplink", self.uplink.run),
         ]
         self.attributor.start()
         if self._config.scrape:
             self.scraper.start()
         for thread in threads:
             thread.start()
+        self.pulse.watch(threads)
         rounds = Rounds(self.clock, self._config.window_s, self.resumes_at)
         expiry = ExpiryWatch()
         manager.alive(ready(self).line)
@@ -149,8 +151,9 @@ class Daemon:
             expiry.look(self.dialer.dates())
             if (window := rounds.over()) is not None:
                 self._write(window, self._collect(window))
-            if all(thread.is_alive() for thread in threads):
+            if self.pulse.alive().well:
                 manager.alive(ready(self).line)
+        self.pulse.watch(())
         manager.stopping()
         self.driver.stop()
         self.scraper.stop()

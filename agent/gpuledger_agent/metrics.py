@@ -75,7 +75,7 @@ class DaemonCollector(Collector):
         yield gauge, "gpus", "GPUs that the driver knows", driver.gpus
         yield gauge, "gpus_failed", "GPUs lost, hung or failing now", driver.gpus_failed
         stuck = not self._daemon.pulse.alive().well
-        yield gauge, "stuck", "1 while the loop that writes windows does not turn", stuck
+        yield gauge, "stuck", "1 while its loop does not turn, or a thread of it has ended", stuck
         stepped = self._daemon.clock.stepped_s
         yield counter, "clock_stepped_seconds", "Steps of the host's clock, either way", stepped
         ticks = self._daemon.ticks

@@ -12,6 +12,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from gpuledger_agent.expiry import ExpiryWatch
 from gpuledger_agent.log import Once
+from gpuledger_agent.vital_thread import VitalThread
 from gpuledger_collector.ledger.findings import Schedule
 from gpuledger_collector.ledger.notify.config import NotifyConfig
 from gpuledger_collector.ledger.notify.notifier import Notifier
@@ -21,6 +22,7 @@ from gpuledger_collector.listening import Credentials
 from gpuledger_collector.metrics import Metrics
 from gpuledger_collector.rollup import Rollup
 from gpuledger_collector.store.client import StoreConfig, StoreError, connect, one_line
+from gpuledger_collector.window_age import WindowAge
 
 log = logging.getLogger(__name__)
 
@@ -44,17 +46,17 @@ class Chores:
     notify: NotifyConfig
     credentials: Credentials | None
     metrics: Metrics
+    window_age: WindowAge
     stop: threading.Event
 
-    def threads(self) -> list[threading.Thread]:
+    def threads(self) -> list[VitalThread]:
         """Those that there is something to do for; they are the caller's to start."""
-        return [
-            threading.Thread(target=work, name=name, daemon=True) for name, work in self._wanted()
-        ]
+        return [VitalThread(name, work) for name, work in self._wanted()]
 
     def _wanted(self) -> Iterator[tuple[str, Callable[[], None]]]:
         if self.credentials is not None:
             yield "certificates", partial(self._watch, self.credentials)
+        yield "retention", partial(self.window_age.follow, self.stop)
         yield "rollup", self._roll_up
         if self.rules and self.findings_every_s:
             yield "findings", self._evaluate_rules

@@ -42,6 +42,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(namespace=_PREFIX, registry=self.registry)
         PlatformCollector(registry=self.registry)
+        self.stuck = self._gauge(
+            "stuck", "1 while its loop does not turn, or a thread of it has ended"
+        )
         self.agents = self._gauge("agents", "Streams of agents that are open now")
         self.agents_refused = self._counter("agents_refused", "Streams ended for bad manners")
         self.batches_acked = self._counter("batches_acked", "Batches committed")

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from gpuledger_agent.config import host_port
 from gpuledger_agent.service_manager import ServiceManager
+from gpuledger_agent.vital_thread import VitalThread
 from gpuledger_collector.access import access_for
 from gpuledger_collector.admission import PENDING_MIB, Admission
 from gpuledger_collector.chores import Chores
@@ -95,16 +97,21 @@ class CollectorSettings:
 
 
 class Collector:
-    """Runs in one event loop. Raises ServeError or StoreError before it serves."""
+    """Runs in one event loop. Raises ServeError or StoreError before it serves.
 
-    def __init__(self, settings: CollectorSettings) -> None:
+    `beside` are threads of the process that were started and must live as long as it serves.
+    """
+
+    def __init__(self, settings: CollectorSettings, beside: Sequence[VitalThread] = ()) -> None:
         self._settings = settings
+        self._beside = beside
         self._metrics = Metrics()
         self._health = health.aio.HealthServicer()
         self._stop = asyncio.Event()
         self._threads_stop = threading.Event()
         self._window_age = WindowAge(settings.store)
         self._pulse = Pulse()
+        self._metrics.stuck.set_function(lambda: not self._pulse.alive().well)
         self.port = 0
 
     async def run(
@@ -112,8 +119,8 @@ class Collector:
     ) -> None:
         """Serve until `stop`; then end streams, commit what was received, and return.
 
-        The service manager, if there is one, hears of us while the port is open and the event loop
-        turns, whatever ClickHouse does.
+        The service manager, if there is one, hears of us while the port is open, the event loop
+        turns and every thread lives, whatever ClickHouse does.
         """
         manager = manager or ServiceManager({})
         self._check_schema()
@@ -137,14 +144,15 @@ class Collector:
             settings.notify,
             credentials,
             metrics,
+            self._window_age,
             self._threads_stop,
         ).threads()
         writing = asyncio.create_task(writer.run())
         writing.add_done_callback(lambda _: self._stop.set())
-        following = asyncio.create_task(self._window_age.follow())
         await server.start()
         for thread in threads:
             thread.start()
+        self._pulse.watch([*threads, *self._beside])
         store = self._settings.store
         self._pulse.serving = True
         log.info("event=serving port=%d store=%s database=%s", self.port, store.url, store.database)
@@ -156,7 +164,6 @@ class Collector:
             self._pulse.serving = False
             manager.stopping()
             log.info("event=draining")
-            following.cancel()
             self._threads_stop.set()
             until = time.monotonic() + DRAIN_S
             await self._drain(server, service)
@@ -200,7 +207,8 @@ class Collector:
             status = response.SERVING if writer.up else response.NOT_SERVING
             await self._health.set("", status)
             store = "ClickHouse takes inserts" if writer.up else "ClickHouse takes no inserts"
-            manager.alive(f"port {self.port} is open; {store}")
+            if self._pulse.alive().well:
+                manager.alive(f"port {self.port} is open; {store}")
             try:
                 async with asyncio.timeout(HEALTH_S):
                     await self._stop.wait()
@@ -226,8 +234,9 @@ class Collector:
 class CollectorThread:
     """A collector in a thread of its own, for tests, the demo and `gpuledger up`."""
 
-    def __init__(self, settings: CollectorSettings) -> None:
+    def __init__(self, settings: CollectorSettings, beside: Sequence[VitalThread] = ()) -> None:
         self._settings = settings
+        self._beside = beside
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._collector: Collector | None = None
@@ -276,5 +285,5 @@ class CollectorThread:
             self._ready.set()
 
     async def _main(self) -> None:
-        self._collector = Collector(self._settings)
+        self._collector = Collector(self._settings, self._beside)
         await self._collector.run(self._ready)
