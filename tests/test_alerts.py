@@ -120,6 +120,9 @@ SHORT = {
 }
 """A certificate of a day, renewed as it should be: nothing to be told of."""
 
+ONCE = {f"{AGENT}_clock_stepped_seconds_total": "9x20 900"}
+"""A clock that was set right once."""
+
 
 @pytest.fixture(scope="module")
 def kinds() -> dict[str, str]:
@@ -173,7 +176,8 @@ def test_each_alert_when_its_fault_stands_then_it_fires_and_no_other(
     promtool: str, tmp_path: Path
 ) -> None:
     assert {alert["alert"] for alert in ALERTS} == set(ILL)
-    tests = [fleet([], {}), fleet([], SHORT), *(fleet([alert], other) for alert, other in ILL.items())]
+    faults = [fleet([alert], other) for alert, other in ILL.items()]
+    tests = [fleet([], {}), fleet([], SHORT), fleet([], ONCE), *faults]
     file = tmp_path / "test.yml"
     file.write_text(
         yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "5m", "tests": tests})
