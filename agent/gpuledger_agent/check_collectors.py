@@ -13,6 +13,7 @@ from gpuledger_agent.check_result import Check, Verdict
 from gpuledger_agent.config import host_port
 from gpuledger_agent.dial import Dialer, Trust, reason
 from gpuledger_agent.followed import FileRefused
+from gpuledger_agent.pem import PemFiles
 from gpuledger_agent.shown import shown
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 from gpuledger_proto.v1.telemetry_pb2_grpc import TelemetryStub
@@ -57,7 +58,7 @@ def collectors(trust: Trust, addresses: Sequence[str]) -> Iterator[Check]:
     for address in addresses:
         yield _collector(dialer, address)
         if trust.tls:
-            yield from _shown(trust, address)
+            yield from _shown(trust.tls, trust.server_name, address)
 
 
 def _collector(dialer: Dialer, address: str) -> Check:
@@ -88,13 +89,11 @@ def _remedy(why: str) -> str:
     return next((remedy for said, remedy in _REMEDIES.items() if said in why), _OTHERWISE)
 
 
-def _shown(trust: Trust, address: str) -> Iterator[Check]:
-    """A check of the collector's certificate, if it shows one at all."""
+def _shown(ours: PemFiles, name: str, address: str) -> Iterator[Check]:
+    """A check of the certificate at an address, of this name if any; none if none is shown."""
     host, port = host_port(address)
-    if trust.tls is None:
-        return
     try:
-        found = shown(host, port, trust.server_name or host, trust.tls, REACH_S)
+        found = shown(host, port, name or host, ours, REACH_S)
     except (OSError, ValueError):
         return  # what gRPC said of it stands above
     subject, todo = f"certificate of {address}", "renew it there (docs/security.md)"

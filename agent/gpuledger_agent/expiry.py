@@ -43,8 +43,7 @@ class ExpiryWatch:
     def _tell(self, each: Dated, validity: Validity, now: float) -> None:
         over = now >= validity.ends
         last = self._told.get(each.role)
-        known = last is not None and (last.validity, last.over) == (validity, over)
-        if known and last is not None and abs(now - last.at) < DAY_S:
+        if last and (last.validity, last.over) == (validity, over) and abs(now - last.at) < DAY_S:
             return
         self._told[each.role] = _Told(validity, over, now)
         facts = (each.role, str(each.file), date(validity.ends))
