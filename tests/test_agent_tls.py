@@ -235,18 +235,3 @@ def test_agent_when_a_file_is_not_what_it_should_be_then_one_line_says_so_and_it
     assert done.stderr.count("\n") == 1
     assert str(path) in done.stderr
     assert said in done.stderr
-
-
-def test_check_when_the_collector_is_of_another_ca_then_it_says_what_to_compare(
-    mutual: ScriptedCollector, certificates: Certificates
-) -> None:
-    files = certificates.files("agent", "h1")
-    certificates.trusting("agent", trustme.CA())
-    found = agent_run("check", *flags(files), "--collector", mutual.address).stdout
-    assert "compare its certificate with --tls-ca, its names and its dates" in found
-    assert files.ca
-    files.ca.unlink()
-    assert (
-        "FAIL  credentials"
-        in agent_run("check", *flags(files), "--collector", mutual.address).stdout
-    )

@@ -47,8 +47,11 @@ WELL = {
     f"{AGENT}_rows_dropped_total": "7",
     f"{AGENT}_clock_stepped_seconds_total": "9",
     f'{AGENT}_source_up{{source="docker"}}': "1",
+    f'{AGENT}_certificate_expiry_timestamp_seconds{{role="own"}}': "2000000",
+    f'{AGENT}_certificate_renewal_timestamp_seconds{{role="own"}}': "800000",
     'up{job="gpuledger-collector"}': "1",
     f"{COLLECTOR}_build_info": "1",
+    f"{COLLECTOR}_stuck": "0",
     f"{COLLECTOR}_store_up": "1",
     f"{COLLECTOR}_insert_failures_total": "3",
     f"{COLLECTOR}_pending_bytes": "700",
@@ -59,6 +62,8 @@ WELL = {
     f'{COLLECTOR}_notifications_waiting{{receiver="ops"}}': "2",
     f'{COLLECTOR}_notifications_given_up_total{{receiver="ops"}}': "1",
     f'{COLLECTOR}_notifier_leads{{job="gpuledger-collector"}}': "1",
+    f'{COLLECTOR}_certificate_expiry_timestamp_seconds{{role="ca"}}': "2000000",
+    f'{COLLECTOR}_certificate_renewal_timestamp_seconds{{role="ca"}}': "800000",
 }
 """What a healthy fleet shows; `a+b` rises by b a minute."""
 
@@ -77,8 +82,16 @@ ILL = {
     "GpuledgerAgentLosesRows": {f"{AGENT}_rows_dropped_total": "0+1"},
     "GpuledgerAgentClockStepped": {f"{AGENT}_clock_stepped_seconds_total": "0+1"},
     "GpuledgerSourceDown": {f'{AGENT}_source_up{{source="docker"}}': "0"},
+    "GpuledgerAgentCertificateExpires": {
+        f'{AGENT}_certificate_renewal_timestamp_seconds{{role="own"}}': "1000"
+    },
+    "GpuledgerAgentCertificateEnds": {
+        f'{AGENT}_certificate_renewal_timestamp_seconds{{role="own"}}': "1000",
+        f'{AGENT}_certificate_expiry_timestamp_seconds{{role="own"}}': "8000",
+    },
     "GpuledgerCollectorsAbsent": {f"{COLLECTOR}_build_info": "_"},
     "GpuledgerCollectorDown": {'up{job="gpuledger-collector"}': "0"},
+    "GpuledgerCollectorStuck": {f"{COLLECTOR}_stuck": "1"},
     "GpuledgerStoreDown": {f"{COLLECTOR}_store_up": "0"},
     "GpuledgerInsertsFail": {f"{COLLECTOR}_insert_failures_total": "0+1"},
     "GpuledgerCollectorMemoryTaken": {f"{COLLECTOR}_pending_bytes": "900"},
@@ -91,8 +104,24 @@ ILL = {
         f'{COLLECTOR}_notifications_given_up_total{{receiver="ops"}}': "0+1"
     },
     "GpuledgerNobodyNotifies": {f'{COLLECTOR}_notifier_leads{{job="gpuledger-collector"}}': "1 0"},
+    "GpuledgerCollectorCertificateExpires": {
+        f'{COLLECTOR}_certificate_renewal_timestamp_seconds{{role="ca"}}': "1000"
+    },
+    "GpuledgerCollectorCertificateEnds": {
+        f'{COLLECTOR}_certificate_renewal_timestamp_seconds{{role="ca"}}': "1000",
+        f'{COLLECTOR}_certificate_expiry_timestamp_seconds{{role="ca"}}': "100000",
+    },
 }
 """What is other than in a healthy fleet, by the only alert that shall fire for it."""
+
+SHORT = {
+    f'{AGENT}_certificate_expiry_timestamp_seconds{{role="own"}}': "90000",
+    f'{AGENT}_certificate_renewal_timestamp_seconds{{role="own"}}': "70000",
+}
+"""A certificate of a day, renewed as it should be: nothing to be told of."""
+
+ONCE = {f"{AGENT}_clock_stepped_seconds_total": "9x20 900"}
+"""A clock that was set right once."""
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +176,8 @@ def test_each_alert_when_its_fault_stands_then_it_fires_and_no_other(
     promtool: str, tmp_path: Path
 ) -> None:
     assert {alert["alert"] for alert in ALERTS} == set(ILL)
-    tests = [fleet([], {}), *(fleet([alert], other) for alert, other in ILL.items())]
+    faults = [fleet([alert], other) for alert, other in ILL.items()]
+    tests = [fleet([], {}), fleet([], SHORT), fleet([], ONCE), *faults]
     file = tmp_path / "test.yml"
     file.write_text(
         yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "5m", "tests": tests})

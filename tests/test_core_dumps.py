@@ -1,4 +1,4 @@
-"""What is in a daemon's memory is in no file after it has crashed."""
+"""What is in a daemon's memory is in no file after it has crashed; its log says where it was."""
 
 from __future__ import annotations
 
@@ -34,17 +34,21 @@ def left_by(command: list[str], env: dict[str, str], home: Path, begun: str) -> 
         process.wait()
     line = next(line for line in limits.splitlines() if line.startswith("Max core file size"))
     assert line.split()[4:6] == ["0", "0"]
+    assert "Fatal Python error: Segmentation fault" in log.read_text()
+    assert log.read_text().count("Thread 0x") > 1
     return [path.name for path in home.iterdir() if path.name.startswith("core")]
 
 
-def test_agent_when_it_crashes_then_it_leaves_no_core(standin: Standin, tmp_path: Path) -> None:
+def test_agent_when_it_crashes_then_it_leaves_no_core_but_says_where_it_was(
+    standin: Standin, tmp_path: Path
+) -> None:
     env = {k: v for k, v in standin.env.items() if k != "GPULEDGER_STANDIN_PRELOADED"}
     command = [str(AGENT), "run", "--collector", free_port(), "--metrics", "",
                "--health", "", "--spool", str(tmp_path / "spool.sqlite")]  # fmt: skip
     assert left_by(command, env, tmp_path / "home", "event=started") == []
 
 
-def test_collector_when_it_crashes_then_it_leaves_no_core(
+def test_collector_when_it_crashes_then_it_leaves_no_core_but_says_where_it_was(
     database: StoreConfig, tmp_path: Path
 ) -> None:
     password = tmp_path / "password"

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from gpuledger_agent import bearer, dial, stream
 from gpuledger_agent.check_collectors import collectors
 from gpuledger_agent.check_result import Verdict
-from gpuledger_agent.config import AgentConfig
 from gpuledger_agent.dial import Dialer, Trust
 from gpuledger_agent.followed import FileRefused
 from gpuledger_agent.spool import Spool
@@ -123,9 +122,9 @@ def test_check_when_the_collector_would_not_hear_the_agent_then_it_says_so(
     collector: CollectorThread, tmp_path: Path, token: str | None, verdict: Verdict, remedy: str
 ) -> None:
     path = replaced(tmp_path / "token", token.encode()) if token else None
-    config = AgentConfig(collectors=(collector.address,), trust=Trust(token=path))
-    wait_until(lambda: next(collectors(config)).text != "reachable, but not serving")
-    found = next(collectors(config))
+    asked = (Trust(token=path), [collector.address])
+    wait_until(lambda: next(collectors(*asked)).text != "reachable, but not serving")
+    found = next(collectors(*asked))
     assert (found.verdict, found.remedy) == (verdict, remedy)
     assert UNKNOWN not in found.text
     assert (metric(collector, "agents_refused_total") == 0) is (verdict is Verdict.OK)

@@ -18,6 +18,7 @@ from gpuledger_agent.dial import Dialer, Trust
 from gpuledger_agent.pem import PemFiles
 
 COLLECTOR = ("localhost", "127.0.0.1")
+KEY = ec.generate_private_key(ec.SECP256R1())
 
 
 class Certificates:
@@ -81,6 +82,28 @@ def _of_workload(ca: trustme.CA, spiffe: str, cn: str | None) -> tuple[bytes, by
         serialization.NoEncryption(),
     )
     return made.public_bytes(serialization.Encoding.PEM), private
+
+
+def self_signed(begins: datetime, ends: datetime, name: str = "h1") -> x509.Certificate:
+    """A certificate of these dates."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(KEY.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begins)
+        .not_valid_after(ends)
+        .sign(KEY, hashes.SHA256())
+    )
+
+
+def ending_in(*days: float) -> bytes:
+    """A file of certificates of a year, by when they end."""
+    ends = [datetime.now(UTC) + timedelta(days=each) for each in days]
+    made = [self_signed(end - timedelta(days=365), end) for end in ends]
+    return b"a remark\n".join(one.public_bytes(serialization.Encoding.PEM) for one in made)
 
 
 def replaced(path: Path, text: bytes) -> Path:

@@ -50,7 +50,7 @@ def checks(config: AgentConfig, layer: DeviceLayer) -> Iterator[Check]:
     attributor.stop()
     layer.close()
     yield _spool(config)
-    yield from collectors(config)
+    yield from collectors(config.trust, config.collectors)
 
 
 def _gpu(layer: DeviceLayer, index: int, pids: set[int], gpus: list[GpuInfo]) -> Iterator[Check]:

@@ -14,7 +14,7 @@ from gpuledger_agent import __version__, log
 from gpuledger_agent.check import checks
 from gpuledger_agent.check_result import Verdict
 from gpuledger_agent.config import AgentConfig
-from gpuledger_agent.core_dumps import forbid_core_dumps
+from gpuledger_agent.core_dumps import forbid_core_dumps, trace_crashes
 from gpuledger_agent.daemon import Daemon
 from gpuledger_agent.devices.nvml import NvmlLayer
 from gpuledger_agent.followed import FileRefused
@@ -116,6 +116,7 @@ def sample(config: AgentConfig, log_level: str, form: str) -> None:
 def main() -> None:
     """Run the command; every error is one line on stderr."""
     forbid_core_dumps()
+    trace_crashes()
     try:
         code = cli.main(prog_name="gpuledger-agent", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

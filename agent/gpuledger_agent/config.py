@@ -70,12 +70,10 @@ class AgentConfig:
             raise ConfigError(f"spool limit {self.spool_max_mib} MiB: take at least 1 MiB")
         if not self.collectors:
             raise ConfigError("no collector: name at least one HOST:PORT")
-        for address in (*self.collectors, self.metrics_listen, self.health_listen):
+        for address in (self.metrics_listen, self.health_listen):
             if address:
                 host_port(address)
-        _check_trust(self.trust)
-        if self.trust.tls is None and not self.insecure:
-            _check_loopback(self.collectors)
+        check_speech(self.trust, self.collectors, insecure=self.insecure)
         _check_sources(self.sources, self.sockets)
         for name in ("host", "cluster", "pool"):
             _check_label(name, getattr(self, name))
@@ -95,7 +93,9 @@ def _check_times(window_s: int, tick_s: float) -> None:
         )
 
 
-def _check_trust(trust: Trust) -> None:
+def check_speech(trust: Trust, collectors: Iterable[str], *, insecure: bool) -> None:
+    """Raise ConfigError if collectors at these addresses cannot, or should not, be spoken with."""
+    addresses = [(address, host_port(address)[0]) for address in collectors]
     tls = trust.tls
     if tls and not tls.ca:
         raise ConfigError("TLS needs --tls-ca: the CA that signed the collector's certificate")
@@ -103,11 +103,8 @@ def _check_trust(trust: Trust) -> None:
         raise ConfigError("our certificate needs both --tls-cert and --tls-key")
     if trust.server_name and not tls:
         raise ConfigError("--tls-server-name without TLS: give --tls-ca, too")
-
-
-def _check_loopback(collectors: Iterable[str]) -> None:
-    for address in collectors:
-        if not is_loopback(host_port(address)[0]):
+    for address, host in addresses:
+        if not (tls or insecure or is_loopback(host)):
             raise ConfigError(
                 f"plaintext to {address} would show everyone's usage to the network: give"
                 " --tls-ca, or --insecure if the network is trusted"

@@ -18,6 +18,7 @@ from gpuledger_agent.config import AgentConfig, host_port
 from gpuledger_agent.devices.base import Device, DeviceLayer, GpuInfo
 from gpuledger_agent.dial import Dialer
 from gpuledger_agent.driver import Driver
+from gpuledger_agent.expiry import ExpiryWatch
 from gpuledger_agent.file_limit import raise_file_limit
 from gpuledger_agent.health import HealthServer
 from gpuledger_agent.pipeline import Pipeline
@@ -30,6 +31,7 @@ from gpuledger_agent.serving.scraper import Scraper
 from gpuledger_agent.spool import Spool
 from gpuledger_agent.stream import Uplink
 from gpuledger_agent.user_names import UserNames
+from gpuledger_agent.vital_thread import VitalThread
 from gpuledger_agent.watch import WatchCounters
 from gpuledger_agent.worker import GpuWorker
 from gpuledger_proto.v1 import telemetry_pb2 as wire
@@ -88,7 +90,8 @@ class Daemon:
         self._waiting: list[GpuUse] = []
         self.driver = Driver(layer, self._make_worker, self._closed.put, self.clock, config.tick_s)
         self.scraper = Scraper(config.families, self.clock, config.window_s)
-        self.uplink = Uplink(config.collectors, self.spool, self._hello, Dialer(config.trust))
+        self.dialer = Dialer(config.trust)
+        self.uplink = Uplink(config.collectors, self.spool, self._hello, self.dialer)
         self.ticks = WatchCounters()
         """Sum over all windows written so far."""
         self.pulse = Pulse(config.window_s)
@@ -131,22 +134,26 @@ class Daemon:
         self._serve_metrics()
         self._serve_health()
         threads = [
-            threading.Thread(target=self.driver.run, name="driver", daemon=True),
-            threading.Thread(target=self.uplink.run, name="uplink", daemon=True),
+            VitalThread("driver", self.driver.run),
+            VitalThread("uplink", self.uplink.run),
         ]
         self.attributor.start()
         if self._config.scrape:
             self.scraper.start()
         for thread in threads:
             thread.start()
+        self.pulse.watch(threads)
         rounds = Rounds(self.clock, self._config.window_s, self.resumes_at)
+        expiry = ExpiryWatch()
         manager.alive(ready(self).line)
         while not stop.wait(min(rounds.patience(), manager.beat_s)):
             self.pulse.turned()
+            expiry.look(self.dialer.dates())
             if (window := rounds.over()) is not None:
                 self._write(window, self._collect(window))
-            if all(thread.is_alive() for thread in threads):
+            if self.pulse.alive().well:
                 manager.alive(ready(self).line)
+        self.pulse.watch(())
         manager.stopping()
         self.driver.stop()
         self.scraper.stop()

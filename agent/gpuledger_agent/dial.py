@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 
 from gpuledger_agent import bearer
-from gpuledger_agent.pem import Pem, PemFiles, follow
+from gpuledger_agent.pem import Dated, Pem, PemFiles, follow
 
 LOOK_S = 5.0
 """How often an open channel is compared with the files it was made of."""
@@ -64,6 +64,10 @@ class Dialer:
         """What goes along with a call on the last channel."""
         token = self._dialed[1]
         return (("authorization", f"Bearer {token}"),) if token else ()
+
+    def dates(self) -> tuple[Dated, ...]:
+        """Of the certificates in use, as far as files were looked at. Any thread may ask."""
+        return self._tls.value.dates if self._tls else ()
 
     def outdated(self) -> bool:
         """Whether the last channel was made of files that were replaced, as far as looked at."""

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from gpuledger_agent import __version__
+from gpuledger_agent import __version__, expiry
 from gpuledger_agent.metrics_server import MetricsServer
 from gpuledger_agent.readiness import ready
 from gpuledger_agent.serving.errors import REASONS
@@ -32,6 +32,7 @@ class DaemonCollector(Collector):
             metric = family(f"gpuledger_agent_{name}", text)
             metric.add_metric([], value)
             yield metric
+        yield from expiry.metrics("gpuledger_agent", self._daemon.dialer.dates())
         yield from self._sources()
         yield self._scrape_failures()
         info = GaugeMetricFamily(
@@ -74,7 +75,7 @@ class DaemonCollector(Collector):
         yield gauge, "gpus", "GPUs that the driver knows", driver.gpus
         yield gauge, "gpus_failed", "GPUs lost, hung or failing now", driver.gpus_failed
         stuck = not self._daemon.pulse.alive().well
-        yield gauge, "stuck", "1 while the loop that writes windows does not turn", stuck
+        yield gauge, "stuck", "1 while its loop does not turn, or a thread of it has ended", stuck
         stepped = self._daemon.clock.stepped_s
         yield counter, "clock_stepped_seconds", "Steps of the host's clock, either way", stepped
         ticks = self._daemon.ticks

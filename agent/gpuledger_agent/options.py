@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -145,8 +145,6 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 _TABLES = {"labels": "label", "sockets": "socket"}
 """Table of a file -> the flag that gives one of its entries as NAME=VALUE."""
 
-_LISTS = ("collector", "source")
-
 Command = Callable[..., Any]
 
 
@@ -172,14 +170,28 @@ def settings_but(*decided: str) -> Callable[[Command], Command]:
             taken |= {name: values.pop(name) for name in map(_key, offered)}
             return command(config=_config(taken), log_level=taken["log_level"], **values)
 
-        for name, how in reversed(offered.items()):
-            variable = f"GPULEDGER_AGENT_{_key(name).upper()}"
-            shown = {"show_default": how.get("default") not in {"", None}} | how
-            flag = f"--{name}/--no-{name}" if how.get("is_flag") else f"--{name}"
-            with_config = click.option(flag, envvar=variable, **shown)(with_config)
-        return with_config
+        given: Command = with_config
+        for name in reversed(offered):
+            given = option(name, envvar=f"GPULEDGER_AGENT_{_key(name).upper()}")(given)
+        return given
 
     return give
+
+
+def option(name: str, **other: Any) -> Callable[[Command], Command]:
+    """The flag of one setting, where something about it may be other than the agent's."""
+    how = _SETTINGS[name] | other
+    shown = {"show_default": how.get("default") not in {"", None, ()}} | how
+    flag = f"--{name}/--no-{name}" if how.get("is_flag") else f"--{name}"
+    return click.option(flag, cls=_Option, **shown)
+
+
+class _Option(click.Option):
+    """A flag of which a file may hold one value where there can be several."""
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        several = self.multiple and isinstance(value, str)
+        return super().type_cast_value(ctx, [value] if several else value)
 
 
 def load_file(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
@@ -207,9 +219,6 @@ def file_settings(path: Path | None) -> dict[str, Any]:
             raise Refused(f"{path}: {name}: {value!r} is not the kind of value that belongs here")
     for table, flag in _TABLES.items():
         values[flag] = [f"{name}={value}" for name, value in values.pop(table, {}).items()]
-    for flag in _LISTS:
-        if isinstance(values.get(flag), str):
-            values[flag] = [values[flag]]
     return values
 
 
@@ -247,7 +256,7 @@ def _config(values: dict[str, Any]) -> AgentConfig:
     try:
         return AgentConfig(
             collectors=tuple(values["collector"]),
-            trust=_trust(values),
+            trust=trust_of(values),
             insecure=values["insecure"],
             host=values["host"],
             cluster=values["cluster"],
@@ -270,7 +279,8 @@ def _config(values: dict[str, Any]) -> AgentConfig:
         raise Refused(str(error)) from error
 
 
-def _trust(values: dict[str, Any]) -> Trust:
+def trust_of(values: Mapping[str, Any]) -> Trust:
+    """What the flags about collectors say, by their keys."""
     files = PemFiles(values["tls_cert"], values["tls_key"], values["tls_ca"])
     tls = files if files != PemFiles() else None
     return Trust(tls, values["tls_server_name"], values["token_file"])

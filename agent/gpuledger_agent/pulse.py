@@ -1,11 +1,12 @@
-"""Whether a daemon's loop turns."""
+"""Whether a daemon's loop turns, and its threads live."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gpuledger_agent.metrics_server import Health
+from gpuledger_agent.vital_thread import VitalThread
 
 
 class LoopPulse:
@@ -21,14 +22,22 @@ class LoopPulse:
         self._patience_s = patience_s
         self._now = now
         self._turned = now()
+        self._threads: tuple[VitalThread, ...] = ()
+
+    def watch(self, threads: Sequence[VitalThread]) -> None:
+        """These were started, and must live from now on; none, once they are told to end."""
+        self._threads = tuple(threads)
 
     def turned(self) -> None:
         """The loop goes on."""
         self._turned = self._now()
 
     def alive(self) -> Health:
-        """Whether the loop turns: if not, only a new process helps."""
+        """Whether the loop turns and every thread lives: if not, only a new process helps."""
         stuck_s = self._now() - self._turned
         if stuck_s > self._patience_s:
             return Health(False, f"{self._loop} is stuck for {stuck_s:.0f} s")
+        if ended := [thread.name for thread in self._threads if not thread.is_alive()]:
+            why = "the log says why (event=thread_ended)"
+            return Health(False, f"thread {', '.join(ended)} has ended: {why}")
         return Health(True, "alive")

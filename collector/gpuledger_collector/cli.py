@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from gpuledger_agent.core_dumps import forbid_core_dumps
+from gpuledger_agent.core_dumps import forbid_core_dumps, trace_crashes
 from gpuledger_collector.config import load_file
 from gpuledger_collector.store.client import StoreError
 
@@ -96,6 +96,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command; every error is one line on stderr."""
     forbid_core_dumps()
+    trace_crashes()
     try:
         code = cli.main(prog_name="gpuledger", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -11,7 +11,7 @@ import grpc
 
 from gpuledger_agent.config import host_port, is_loopback
 from gpuledger_agent.followed import FileRefused
-from gpuledger_agent.pem import Pem, PemFiles, follow
+from gpuledger_agent.pem import Dated, Pem, PemFiles, follow
 
 
 class ServeError(Exception):
@@ -36,18 +36,54 @@ class Tls:
         return self.client_ca is not None
 
 
-def listen(server: grpc.aio.Server, address: str, tls: Tls | None, *, insecure: bool) -> int:
+class Credentials:
+    """What agents meet on the port: what the files hold whenever one connects.
+
+    Raises ServeError when made, for files that cannot be served with. Any thread may use it.
+    """
+
+    def __init__(self, tls: Tls) -> None:
+        try:
+            self._files = follow(PemFiles(tls.certificate, tls.key, tls.client_ca))
+        except FileRefused as refused:
+            raise ServeError(f"TLS: {refused}") from refused
+        self._mutual = tls.mutual
+        self._presented = self._files.value
+
+    def dates(self) -> tuple[Dated, ...]:
+        """Of what the files hold now, or held while they were good."""
+        self._files.refresh()
+        return self._files.value.dates
+
+    def of_server(self) -> grpc.ServerCredentials:
+        """As gRPC takes them."""
+        return grpc.dynamic_ssl_server_credentials(
+            _configuration(self._presented),
+            self._present,
+            require_client_authentication=self._mutual,
+        )
+
+    def _present(self) -> Any:  # None for no change, which the stubs do not know of
+        self._files.refresh()
+        if self._files.value is self._presented:
+            return None
+        self._presented = self._files.value
+        return _configuration(self._presented)
+
+
+def listen(
+    server: grpc.aio.Server, address: str, credentials: Credentials | None, *, insecure: bool
+) -> int:
     """Give the server a port at HOST:PORT; return which. Raises ServeError.
 
-    Without `tls` it is plaintext, which beyond this host takes `insecure`.
+    Without `credentials` it is plaintext, which beyond this host takes `insecure`.
     """
-    if tls is None and not insecure:
+    if credentials is None and not insecure:
         _check_loopback(address)
-    credentials = _credentials(tls) if tls else None
     try:
         if credentials is None:
             return server.add_insecure_port(address)
-        return server.add_secure_port(address, credentials)
+        return server.add_secure_port(address, credentials.of_server())
     except RuntimeError as error:
         raise ServeError(f"cannot listen on {address}: {_refusal(address)} (--listen)") from error
 
@@ -59,21 +95,6 @@ def _check_loopback(address: str) -> None:
             f"plaintext on {host} would show everyone's usage to the network: give"
             " --tls-cert and --tls-key, or --insecure if the network is trusted"
         )
-
-
-def _credentials(tls: Tls) -> grpc.ServerCredentials:
-    """What the files hold whenever an agent connects."""
-    try:
-        files = follow(PemFiles(tls.certificate, tls.key, tls.client_ca))
-    except FileRefused as refused:
-        raise ServeError(f"TLS: {refused}") from refused
-
-    def present() -> Any:  # None for no change, which the stubs do not know of
-        return _configuration(files.value) if files.refresh() else None
-
-    return grpc.dynamic_ssl_server_credentials(
-        _configuration(files.value), present, require_client_authentication=tls.mutual
-    )
 
 
 def _configuration(pem: Pem) -> grpc.ServerCertificateConfiguration:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import TypeVar
 
@@ -13,10 +14,25 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from gpuledger_agent import expiry
+from gpuledger_agent.pem import Dated
 
 _PREFIX = "gpuledger_collector"
 
 Metric = TypeVar("Metric", Counter, Gauge)
+
+
+class _Certificates(Collector):
+    """Tells when they end."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        return expiry.metrics(_PREFIX, self._metrics.dates())
 
 
 class Metrics:
@@ -26,6 +42,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(namespace=_PREFIX, registry=self.registry)
         PlatformCollector(registry=self.registry)
+        self.stuck = self._gauge(
+            "stuck", "1 while its loop does not turn, or a thread of it has ended"
+        )
         self.agents = self._gauge("agents", "Streams of agents that are open now")
         self.agents_refused = self._counter("agents_refused", "Streams ended for bad manners")
         self.batches_acked = self._counter("batches_acked", "Batches committed")
@@ -47,6 +66,9 @@ class Metrics:
             registry=self.registry,
             buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
         )
+        self.dates: Callable[[], tuple[Dated, ...]] = tuple
+        """Of the certificates in use, asked at each scrape."""
+        self.registry.register(_Certificates(self))
         self.notifier_leads = self._gauge(
             "notifier_leads", "1 while this collector is the one that sends notifications"
         )

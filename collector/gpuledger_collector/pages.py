@@ -24,7 +24,7 @@ class Pulse(LoopPulse):
         """The port is open, the schema ours, and nobody has told us to end."""
 
     def alive(self) -> Health:
-        """Whether the loop turns. While it ends, which has a limit of its own, it need not."""
+        """Whether the loop turns and all threads live; asked of nobody who ends, within limits."""
         return super().alive() if self.serving else Health(True, "alive")
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,25 +14,22 @@ from types import TracebackType
 from typing import Self
 
 import grpc
-from clickhouse_connect.driver.exceptions import ClickHouseError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from gpuledger_agent.config import host_port
-from gpuledger_agent.log import Once
 from gpuledger_agent.service_manager import ServiceManager
+from gpuledger_agent.vital_thread import VitalThread
 from gpuledger_collector.access import access_for
 from gpuledger_collector.admission import PENDING_MIB, Admission
-from gpuledger_collector.ledger.findings import EVERY_S, Schedule
+from gpuledger_collector.chores import Chores
+from gpuledger_collector.ledger.findings import EVERY_S
 from gpuledger_collector.ledger.notify.config import NotifyConfig
-from gpuledger_collector.ledger.notify.notifier import Notifier
-from gpuledger_collector.ledger.notify.wording import Wording
 from gpuledger_collector.ledger.rules import Rule
-from gpuledger_collector.listening import Tls, listen
+from gpuledger_collector.listening import Credentials, Tls, listen
 from gpuledger_collector.metrics import Metrics
 from gpuledger_collector.pages import Pulse, serve_pages
-from gpuledger_collector.rollup import Rollup
 from gpuledger_collector.server import TelemetryService
-from gpuledger_collector.store.client import StoreConfig, StoreError, connect, one_line
+from gpuledger_collector.store.client import StoreConfig, connect
 from gpuledger_collector.store.migrate import require_current
 from gpuledger_collector.validate import MAX_BYTES
 from gpuledger_collector.window_age import WindowAge
@@ -99,16 +97,21 @@ class CollectorSettings:
 
 
 class Collector:
-    """Runs in one event loop. Raises ServeError or StoreError before it serves."""
+    """Runs in one event loop. Raises ServeError or StoreError before it serves.
 
-    def __init__(self, settings: CollectorSettings) -> None:
+    `beside` are threads of the process that were started and must live as long as it serves.
+    """
+
+    def __init__(self, settings: CollectorSettings, beside: Sequence[VitalThread] = ()) -> None:
         self._settings = settings
+        self._beside = beside
         self._metrics = Metrics()
         self._health = health.aio.HealthServicer()
         self._stop = asyncio.Event()
         self._threads_stop = threading.Event()
         self._window_age = WindowAge(settings.store)
         self._pulse = Pulse()
+        self._metrics.stuck.set_function(lambda: not self._pulse.alive().well)
         self.port = 0
 
     async def run(
@@ -116,8 +119,8 @@ class Collector:
     ) -> None:
         """Serve until `stop`; then end streams, commit what was received, and return.
 
-        The service manager, if there is one, hears of us while the port is open and the event loop
-        turns, whatever ClickHouse does.
+        The service manager, if there is one, hears of us while the port is open, the event loop
+        turns and every thread lives, whatever ClickHouse does.
         """
         manager = manager or ServiceManager({})
         self._check_schema()
@@ -129,18 +132,27 @@ class Collector:
         service = TelemetryService(
             admission, metrics, access_for(settings.tls, settings.token_file), settings.stream_s
         )
-        server = self._server(service)
+        credentials = Credentials(settings.tls) if settings.tls else None
+        if credentials is not None:
+            metrics.dates = credentials.dates
+        server = self._server(service, credentials)
         pages = serve_pages(settings.metrics, metrics, self._pulse, lambda: writer.up)
-        threads = [
-            threading.Thread(target=work, name=work.__name__, daemon=True)
-            for work in (self._roll_up, self._evaluate_rules, self._notify)
-        ]
+        threads = Chores(
+            settings.store,
+            settings.rules,
+            settings.findings_every_s,
+            settings.notify,
+            credentials,
+            metrics,
+            self._window_age,
+            self._threads_stop,
+        ).threads()
         writing = asyncio.create_task(writer.run())
         writing.add_done_callback(lambda _: self._stop.set())
-        following = asyncio.create_task(self._window_age.follow())
         await server.start()
         for thread in threads:
             thread.start()
+        self._pulse.watch([*threads, *self._beside])
         store = self._settings.store
         self._pulse.serving = True
         log.info("event=serving port=%d store=%s database=%s", self.port, store.url, store.database)
@@ -152,7 +164,6 @@ class Collector:
             self._pulse.serving = False
             manager.stopping()
             log.info("event=draining")
-            following.cancel()
             self._threads_stop.set()
             until = time.monotonic() + DRAIN_S
             await self._drain(server, service)
@@ -175,7 +186,9 @@ class Collector:
             require_current(client)
         self._window_age.read()
 
-    def _server(self, service: TelemetryService) -> grpc.aio.Server:
+    def _server(
+        self, service: TelemetryService, credentials: Credentials | None
+    ) -> grpc.aio.Server:
         settings = self._settings
         ages = (
             ("grpc.max_connection_age_ms", round(1_200 * settings.stream_s)),
@@ -184,7 +197,7 @@ class Collector:
         server = grpc.aio.server(options=(*_OPTIONS, *ages))
         server.add_generic_rpc_handlers((service.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        self.port = listen(server, settings.listen, settings.tls, insecure=settings.insecure)
+        self.port = listen(server, settings.listen, credentials, insecure=settings.insecure)
         return server
 
     async def _keep_health(self, writer: Writer, manager: ServiceManager) -> None:
@@ -194,7 +207,8 @@ class Collector:
             status = response.SERVING if writer.up else response.NOT_SERVING
             await self._health.set("", status)
             store = "ClickHouse takes inserts" if writer.up else "ClickHouse takes no inserts"
-            manager.alive(f"port {self.port} is open; {store}")
+            if self._pulse.alive().well:
+                manager.alive(f"port {self.port} is open; {store}")
             try:
                 async with asyncio.timeout(HEALTH_S):
                     await self._stop.wait()
@@ -216,51 +230,13 @@ class Collector:
         await server.stop(grace=None)
         await refusing
 
-    def _roll_up(self) -> None:
-        once = Once(log)
-        while not self._threads_stop.is_set():
-            try:
-                with connect(self._settings.store) as client:
-                    once.over("store", "event=rollup_begins")
-                    Rollup(client).run(self._threads_stop)
-            except (StoreError, ClickHouseError, OSError) as error:
-                once.warning("store", "event=rollup_waits reason=%r", one_line(error))
-                self._threads_stop.wait(5.0)
-
-    def _evaluate_rules(self) -> None:
-        settings = self._settings
-        if not settings.rules or not settings.findings_every_s:
-            return
-        while not self._threads_stop.is_set():
-            try:
-                with connect(settings.store) as client:
-                    schedule = Schedule(client, settings.rules, settings.findings_every_s)
-                    schedule.run(self._threads_stop)
-            except (StoreError, ClickHouseError, OSError) as error:
-                log.warning("event=findings_wait reason=%r", one_line(error))
-                self._threads_stop.wait(5.0)
-
-    def _notify(self) -> None:
-        settings, once = self._settings, Once(log)
-        if not settings.notify.receivers:
-            return
-        wording = Wording({rule.name: rule for rule in settings.rules}, settings.notify.link)
-        notifier = Notifier(settings.notify, wording, self._metrics)
-        while not self._threads_stop.is_set():
-            try:
-                with connect(settings.store) as client:
-                    once.over("store", "event=notify_begins")
-                    notifier.run(client, self._threads_stop)
-            except (StoreError, ClickHouseError, OSError) as error:
-                once.warning("store", "event=notify_waits reason=%r", one_line(error))
-                self._threads_stop.wait(5.0)
-
 
 class CollectorThread:
     """A collector in a thread of its own, for tests, the demo and `gpuledger up`."""
 
-    def __init__(self, settings: CollectorSettings) -> None:
+    def __init__(self, settings: CollectorSettings, beside: Sequence[VitalThread] = ()) -> None:
         self._settings = settings
+        self._beside = beside
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._collector: Collector | None = None
@@ -309,5 +285,5 @@ class CollectorThread:
             self._ready.set()
 
     async def _main(self) -> None:
-        self._collector = Collector(self._settings)
+        self._collector = Collector(self._settings, self._beside)
         await self._collector.run(self._ready)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
+import threading
 from contextlib import suppress
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from gpuledger_collector.call_thread import CallThread
 from gpuledger_collector.store.client import StoreConfig, StoreError, connect, one_line
 
 FOLLOW_S = 60.0
@@ -25,7 +24,7 @@ FROM kept_from
 
 
 class WindowAge:
-    """Of one event loop. Until `read` has been called every window is young enough."""
+    """Until `read` has been called every window is young enough. Any thread may ask."""
 
     def __init__(self, store: StoreConfig) -> None:
         self._store = store
@@ -50,13 +49,8 @@ class WindowAge:
         self._since = float(since)
         self._past_s = (days - 1) * _DAY_S if days else math.inf
 
-    async def follow(self) -> None:
-        """Read it again and again, until cancelled. While the store is away the last one counts."""
-        thread = CallThread("retention")
-        try:
-            while True:
-                await asyncio.sleep(FOLLOW_S)
-                with suppress(StoreError, OSError):
-                    await thread.call(self.read)
-        finally:
-            thread.close()
+    def follow(self, stop: threading.Event) -> None:
+        """Read it again and again, until `stop` is set. While the store is away the last counts."""
+        while not stop.wait(FOLLOW_S):
+            with suppress(StoreError, OSError):
+                self.read()

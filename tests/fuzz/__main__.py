@@ -22,7 +22,7 @@ from tests.fuzz.answers import Answers
 from tests.fuzz.batches import Batches, Store, Target
 from tests.fuzz.run import Outcome, dice_of, run
 from tests.fuzz.spools import Spools
-from tests.fuzz.texts import Cgroups, Containers, Expositions, Infos
+from tests.fuzz.texts import Certificates, Cgroups, Containers, Expositions, Infos
 from tests.wire.record import keep_for_ever
 
 TARGETS: dict[str, Callable[[], Target]] = {
@@ -32,6 +32,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "containers": Containers,
     "infos": Infos,
     "cgroups": Cgroups,
+    "certificates": Certificates,
     "spools": Spools,
 }
 

@@ -23,6 +23,7 @@ MUTANTS = {
     "containers": 3_000,
     "infos": 3_000,
     "cgroups": 3_000,
+    "certificates": 3_000,
     "spools": 50,
 }
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from datetime import UTC, datetime
 from random import Random
+
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from gpuledger_agent.attribution import cgroup
 from gpuledger_agent.attribution.base import MAX_VALUE_BYTES, SourceError, Workload
@@ -13,9 +17,11 @@ from gpuledger_agent.serving.delta import Counted
 from gpuledger_agent.serving.errors import REASONS, ScrapeError
 from gpuledger_agent.serving.exposition import MAX_SAMPLES, OPENMETRICS, samples
 from gpuledger_agent.serving.reading import MAX_COUNT, read, wanted
+from gpuledger_agent.validity import of_der
 from tests.fuzz.bytes_of import TOKENS, mutated
 from tests.fuzz.contract import Breach
 from tests.serving.exposed import FAMILIES, TEXTS
+from tests.tls_fixture import self_signed
 
 ID = "3f2a9c1b04de1c132e0533b206c8d6f0016cf2baee8e7a1a11440e304ab9e0d0"
 
@@ -145,6 +151,24 @@ class Cgroups:
         found = cgroup.refs(text)
         if len(found) > cgroup.MAX_DEPTH:
             raise Breach("deeper than it may be")
+        return 1
+
+
+class Certificates:
+    """What a port shows that may be anybody's."""
+
+    def __init__(self) -> None:
+        kinds = ((2020, 2040), (2020, 2060))  # their dates are written otherwise from 2050 on
+        made = [
+            self_signed(*(datetime(year, 1, 1, tzinfo=UTC) for year in years)) for years in kinds
+        ]
+        self._seeds = [one.public_bytes(Encoding.DER) for one in made]
+
+    def execute(self, dice: Random) -> int:
+        # What matters is in front: the rest is a key and a signature.
+        der = mutated(dice, [dice.choice(self._seeds)[:120]])
+        with suppress(ValueError):
+            of_der(der)
         return 1
 
 

@@ -45,6 +45,17 @@ health = ""
 """
 
 
+PASSWORD = "/etc/gpuledger/collector/password"
+
+
+def collector_toml(store: StoreConfig, listen: str) -> str:
+    return (
+        f'clickhouse_url = "{store.url}"\ndatabase = "{store.database}"\n'
+        f'username = "{store.username}"\npassword_file = "{PASSWORD}"\n'
+        f'[serve]\nlisten = "{listen}"\nmetrics = ""\n'
+    )
+
+
 def package(packages: Path, name: str, revision: int) -> Path:  # noqa: F811
     (found,) = packages.glob(f"{name}_*-{revision}_*.deb")
     return found
@@ -159,17 +170,11 @@ def test_collector_when_installed_before_its_schema_then_it_serves_as_soon_as_th
     empty_database: StoreConfig,
 ) -> None:
     store, port = empty_database, free_port()
-    password = "/etc/gpuledger/collector/password"
-    machine.write(
-        "/etc/gpuledger/collector.toml",
-        f'clickhouse_url = "{store.url}"\ndatabase = "{store.database}"\n'
-        f'username = "{store.username}"\npassword_file = "{password}"\n'
-        f'[serve]\nlisten = "127.0.0.1:{port}"\nmetrics = ""\n',
-    )
-    machine.write(password, store.password)
+    machine.write("/etc/gpuledger/collector.toml", collector_toml(store, f"127.0.0.1:{port}"))
+    machine.write(PASSWORD, store.password)
     with machine:
         machine.install(package(packages, COLLECTOR, 1))
-        assert machine.run("stat", "-c", "%U %G %a", Path(password).parent) == "root gpuledger 750"
+        assert machine.run("stat", "-c", "%U %G %a", Path(PASSWORD).parent) == "root gpuledger 750"
         wait_until(lambda: "gpuledger migrate" in machine.says("journalctl", "--unit", COLLECTOR))
         machine.run("gpuledger", "migrate")
         wait_until(lambda: machine.shows(COLLECTOR, "ActiveState") == "active", 60)
@@ -183,6 +188,52 @@ def test_collector_when_installed_before_its_schema_then_it_serves_as_soon_as_th
         assert machine.shows(COLLECTOR, "NRestarts") == "0"
         machine.run("dpkg", "--purge", COLLECTOR)
         assert_purged(machine, COLLECTOR, "gpuledger", "/var/lib/gpuledger", "/usr/bin/gpuledger")
+
+
+IMPATIENT = """
+[Service]
+WatchdogSec=20
+RestartSec=1
+"""
+"""A watchdog that a test can wait for; on a busy machine life is a sign of it three times over."""
+
+
+def test_daemon_when_it_is_stuck_then_systemd_kills_it_and_another_goes_on(
+    machine: Machine,  # noqa: F811
+    packages: Path,  # noqa: F811
+    standin_library: Path,
+    database: StoreConfig,
+) -> None:
+    """Stopped by a signal it answers nothing, as when a disk or a lock holds its loop."""
+    listen = f"127.0.0.1:{free_port()}"
+    machine.write("/etc/gpuledger/agent.toml", SETTINGS.format(listen))
+    machine.write("/etc/gpuledger/collector.toml", collector_toml(database, listen))
+    machine.write(PASSWORD, database.password)
+    for name in (AGENT, COLLECTOR):
+        machine.write(f"/etc/systemd/system/{name}.service.d/impatient.conf", IMPATIENT)
+    give_gpus(machine, standin_library)
+    with machine:
+        for name in (COLLECTOR, AGENT):
+            machine.install(package(packages, name, 1))
+        assert_rows_flow(database, 0)
+        for name in (COLLECTOR, AGENT):
+            stuck = machine.shows(name, "MainPID")
+            machine.run("systemctl", "kill", "--kill-whom=main", "--signal=STOP", name)
+            wait_until(lambda unit=name: machine.shows(unit, "NRestarts") == "1", 180)  # type: ignore[misc]
+            wait_until(lambda unit=name: machine.shows(unit, "ActiveState") == "active", 120)  # type: ignore[misc]
+            assert machine.shows(name, "MainPID") not in {stuck, "0"}
+            machine.run("journalctl", "--sync")
+            said = machine.says("journalctl", "--unit", name)
+            assert "Watchdog timeout" in said
+            assert "Fatal Python error: Aborted" in said, "where its threads were"
+            assert_rows_flow(database, int(time.time()))
+        lost = "SELECT count() FROM telemetry_gaps WHERE reason != 'stopped'"
+        assert count(database, lost) == 0
+
+
+def assert_rows_flow(store: StoreConfig, since: int) -> None:
+    later = f"SELECT count() FROM gpu_usage WHERE ts > toDateTime({since})"
+    wait_until(lambda: count(store, later) > 0, 120)
 
 
 READS = {"read environ", "write spool"}

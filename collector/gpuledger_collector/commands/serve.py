@@ -15,6 +15,7 @@ from gpuledger_agent.file_limit import raise_file_limit
 from gpuledger_agent.options import Refused
 from gpuledger_agent.service_manager import ServiceManager
 from gpuledger_agent.signals import ending
+from gpuledger_agent.vital_thread import VitalThread
 from gpuledger_collector.admission import PENDING_MIB
 from gpuledger_collector.commands.declare import loading
 from gpuledger_collector.config import notify_option, store_options
@@ -143,13 +144,14 @@ def serve(
         told = notify_config.load(notify)
     log.configure(log_level)
     raise_file_limit()
+    beside: list[VitalThread] = []
     with ExitStack() as stack:
         if embedded is not None:
             server = stack.enter_context(EmbeddedServer(embedded, embedded_port))
             store = replace(server.store, database=store.database)
             with connect(store, create_database=True) as client:
                 migrate(client)
-            stack.enter_context(Keeper(server))
+            beside.append(stack.enter_context(Keeper(server)).thread)
         settings = CollectorSettings(
             listen,
             metrics,
@@ -164,13 +166,13 @@ def serve(
             notify=told,
         )
         try:
-            asyncio.run(_serve(settings))
+            asyncio.run(_serve(settings, beside))
         except ServeError as error:
             raise Refused(str(error)) from error
 
 
-async def _serve(settings: CollectorSettings) -> None:
-    collector = Collector(settings)
+async def _serve(settings: CollectorSettings, beside: list[VitalThread]) -> None:
+    collector = Collector(settings, beside)
     loop = asyncio.get_running_loop()
     for number in ending():
         loop.add_signal_handler(number, collector.stop)

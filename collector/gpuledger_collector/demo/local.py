@@ -51,7 +51,7 @@ def local_books(
         with connect(store, create_database=True) as client:
             migrate(client)
         bound = replace(settings, store=store)
-        with Keeper(server), CollectorThread(bound) as collector:
+        with Keeper(server) as keeper, CollectorThread(bound, [keeper.thread]) as collector:
             yield LocalBooks(store, directory, collector.address)
     finally:
         server.stop()

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from gpuledger_agent.log import Once
+from gpuledger_agent.vital_thread import VitalThread
 from gpuledger_collector.store.client import StoreError
 from gpuledger_collector.store.embedded import EmbeddedServer
 
@@ -27,10 +28,10 @@ class Keeper:
         self._server = server
         self._once = Once(log)
         self._left = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="store-keeper", daemon=True)
+        self.thread = VitalThread("store-keeper", self._run)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self.thread.start()
         return self
 
     def __exit__(
@@ -40,7 +41,7 @@ class Keeper:
         trace: TracebackType | None,
     ) -> None:
         self._left.set()
-        self._thread.join()
+        self.thread.join()
 
     def _run(self) -> None:
         while not self._left.wait(LOOK_S):
