@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from gpuledger_agent.options import Refused, read_toml
+from gpuledger_agent.settings_file import Refused, read_toml
 from gpuledger_collector.store import owner
 from gpuledger_collector.store.client import StoreConfig
 
