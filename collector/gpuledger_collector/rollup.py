@@ -75,9 +75,9 @@ class Rollup:
         due = self._due()
         for each in due:
             self._roll_up(each)
+        self._passes += 1
         if self._passes % SWEEP_EVERY == 0:
             self.sweep()
-        self._passes += 1
         return len(due)
 
     def run(self, stop: threading.Event) -> None:
