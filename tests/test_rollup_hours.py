@@ -13,7 +13,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from gpuledger_collector import rollup as rollup_module
-from gpuledger_collector.rollup import TABLES, Rollup
+from gpuledger_collector.rollup import DERIVED, MEASURED, TABLES, Rollup
 from gpuledger_collector.store.client import StoreConfig, connect
 from gpuledger_collector.store.embedded import EmbeddedServer
 from gpuledger_collector.store.migrate import migrate
@@ -98,7 +98,7 @@ def test_rollup_when_an_hour_empties_then_nothing_of_it_stays(client: Client) ->
     assert held_by_team(client) == {}
 
 
-@pytest.mark.parametrize("name", ["capacity", "usage", "workload", "traffic", "commit"])
+@pytest.mark.parametrize("name", [*MEASURED, *DERIVED, "commit"])
 def test_rollup_when_killed_before_a_statement_then_the_old_version_stands_until_the_next(
     client: Client, name: str
 ) -> None:
@@ -148,7 +148,8 @@ def test_rollup_when_the_same_version_was_inserted_twice_then_it_counts_once(
 def test_sweep_when_versions_are_superseded_then_only_those_go(client: Client) -> None:
     rollup = Rollup(client, settle_s=0)
     for held in (1_000, 2_000, 3_000):
-        insert(client, "process_usage_raw", [process(BASE, held_ms=held, sm_busy_ms=0)])
+        guest = process(BASE, held_ms=held, sm_busy_ms=0, pool="experiment")
+        insert(client, "process_usage_raw", [guest])
         insert(client, "gpu_usage_raw", [gpu(BASE, observed_ms=held)])
         insert(client, "endpoint_traffic_raw", [served(BASE)])
         rollup.run_once()
@@ -163,7 +164,7 @@ def test_sweep_when_versions_are_superseded_then_only_those_go(client: Client) -
 def test_sweep_when_hours_are_no_longer_kept_then_it_leaves_them_to_the_ttl(
     client: Client,
 ) -> None:
-    insert(client, "process_usage_raw", [process(BASE)])
+    insert(client, "process_usage_raw", [process(BASE, pool="experiment")])
     insert(client, "gpu_usage_raw", [gpu(BASE)])
     insert(client, "endpoint_traffic_raw", [served(BASE)])
     rollup = Rollup(client, settle_s=0)
