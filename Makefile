@@ -10,7 +10,7 @@ demo: $(VENV)/.all
 	@$(BIN)/gpuledger demo $(DEMO)
 
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile $(TEST)
+	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder $(TEST)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

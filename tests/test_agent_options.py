@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from gpuledger_agent.config import DEFAULT_COLLECTOR, AgentConfig, ConfigError, host_port
 from gpuledger_agent.dial import Trust
-from gpuledger_agent.options import COLLECTORS, Refused, load_file, settings, settings_but
+from gpuledger_agent.options import COLLECTORS, load_file, settings, settings_but
 from gpuledger_agent.pem import PemFiles
+from gpuledger_agent.settings_file import Refused
 
 
 @click.group()

@@ -149,20 +149,18 @@ def test_day_when_late_rows_come_after_its_hours_have_gone_then_it_stands(client
     assert figures(client) == same_as(said)
 
 
-@pytest.mark.parametrize("statement", range(len(VIEWS) + 1))
-def test_day_when_killed_before_a_statement_then_the_old_version_stands(
-    client: Client, statement: int
-) -> None:
+def test_day_when_killed_before_any_statement_then_the_old_version_stands(client: Client) -> None:
     insert(client, "process_usage_raw", [process(BASE)])
     roll_up(client)
     said = figures(client)
     insert(client, "process_usage_raw", [process(BASE, team="speech")])
     Rollup(client, settle_s=0).run_once()
-    with pytest.raises(Killed):
-        KilledBefore(client, statement).run_once()
-    for view in VIEWS:
-        client.command(f"OPTIMIZE TABLE {table_of(view)} FINAL")
-    assert held_by_day(client, BASE) == {"speech": WINDOW_H}
+    for statement in range(len(VIEWS) + 1):
+        with pytest.raises(Killed):
+            KilledBefore(client, statement).run_once()
+        for view in VIEWS:
+            client.command(f"OPTIMIZE TABLE {table_of(view)} FINAL")
+        assert held_by_day(client, BASE) == {"speech": WINDOW_H}
     keep(client, "hourly", 2)
     assert figures(client) == same_as(said)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,16 @@ ENDS = ("_earliest", "", "_latest")
 NOW = TODAY + timedelta(hours=2)
 
 
-def evaluate(client: Client, config: Path | None = None) -> list[dict[str, Any]]:
-    """All open findings, after every rule was evaluated without failing."""
-    outcomes = findings.evaluate(client, rules.load(config), NOW)
+def evaluate(client: Client, judged: Iterable[rules.Rule]) -> list[dict[str, Any]]:
+    """All open findings, after these rules were evaluated without failing."""
+    outcomes = findings.evaluate(client, judged, NOW)
     assert [outcome for outcome in outcomes if outcome.error] == []
     return list(client.query("SELECT * FROM open_findings").named_results())
+
+
+def pool_full(client: Client, config: Path | None = None) -> list[dict[str, Any]]:
+    """What this rule alone finds."""
+    return evaluate(client, [rule for rule in rules.load(config) if rule.name == "pool_full"])
 
 
 def growing(per_day: float, level: float) -> Callable[[datetime], float]:
@@ -36,7 +41,7 @@ def growing(per_day: float, level: float) -> Callable[[datetime], float]:
 
 def test_pool_full_when_it_grows_then_when_it_is_full_and_how_sure_that_is(client: Client) -> None:
     fill_hours(client, growing(0.5, 90))
-    [found] = evaluate(client)
+    [found] = evaluate(client, rules.built_in())
     assert (found["rule"], found["severity"]) == ("pool_full", "warning")
     assert found["subject"] == f"production {GPU_MODELS[0]}"
     assert (found["team"], found["pool"], found["usd"]) == ("", "production", None)
@@ -62,7 +67,7 @@ def test_pool_full_when_that_is_40_days_away_then_the_thresholds_decide(
     config = tmp_path / "rules.toml"
     config.write_text(f"[pool_full]\n{configured}")
     fill_hours(client, growing(0.5, 80))
-    assert len(evaluate(client, config)) == told
+    assert len(pool_full(client, config)) == told
 
 
 @pytest.mark.parametrize(("days", "told"), [(20, 0), (21, 1)])
@@ -70,27 +75,27 @@ def test_pool_full_when_less_than_three_weeks_are_known_then_nothing_is_said(
     client: Client, days: int, told: int
 ) -> None:
     fill_hours(client, growing(0.5, 90), days=days)
-    assert len(evaluate(client)) == told
+    assert len(pool_full(client)) == told
 
 
 @pytest.mark.parametrize("level", [60, 97, 100])
 def test_pool_full_when_it_is_flat_then_nothing_however_full(client: Client, level: int) -> None:
     request(client, "all", 100, applied_at=TODAY, requested_from=TODAY - timedelta(days=60))
     fill_hours(client, lambda _: level)
-    assert [row["rule"] for row in evaluate(client)] == ["over_provisioned_request"]
+    assert pool_full(client) == []
 
 
 def test_pool_full_when_it_is_full_and_more_is_asked_for_then_it_is_told(client: Client) -> None:
     fill_hours(client, lambda _: 100)
     request(client, "all", 120, applied_at=TODAY, requested_from=TODAY - timedelta(days=60))
-    told = {row["rule"]: row["evidence"] for row in evaluate(client)}
-    assert told["pool_full"]["days_to_full"] == "0"
-    assert told["pool_full"]["requested_gpus"] == "120"
+    [found] = pool_full(client)
+    assert found["evidence"]["days_to_full"] == "0"
+    assert found["evidence"]["requested_gpus"] == "120"
 
 
 def test_pool_full_when_it_shrinks_then_nothing(client: Client) -> None:
     fill_hours(client, growing(-0.5, 80))
-    assert evaluate(client) == []
+    assert pool_full(client) == []
 
 
 def test_pool_full_when_days_and_weeks_swing_then_nothing(client: Client) -> None:
@@ -98,7 +103,7 @@ def test_pool_full_when_days_and_weeks_swing_then_nothing(client: Client) -> Non
         return (50 if hour.weekday() >= 5 else 80) + 15 * math.sin(math.tau * hour.hour / 24)
 
     fill_hours(client, swinging)
-    assert evaluate(client) == []
+    assert pool_full(client) == []
 
 
 def test_pool_full_when_pools_are_noisy_or_wander_then_none_of_forty_is_told(
@@ -115,4 +120,4 @@ def test_pool_full_when_pools_are_noisy_or_wander_then_none_of_forty_is_told(
                 lambda hour, off=off: min(80 + off[28 - int(days_ago(hour))], 100),
                 pool=f"{name}-{number}",
             )
-    assert evaluate(client) == []
+    assert pool_full(client) == []

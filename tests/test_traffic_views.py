@@ -10,6 +10,8 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from gpuledger_collector.rollup import Rollup
+from gpuledger_collector.store.client import connect
+from tests.clickhouse_fixture import Databases
 from tests.day_books import roll_up
 from tests.ledger_fleet import BASE, Row, insert, keep, process
 from tests.slo_books import objective, promise
@@ -44,25 +46,51 @@ def post(client: Client, traffic: list[Row], work: list[Row]) -> None:
     roll_up(client)
 
 
-@pytest.mark.parametrize(
-    ("outcomes", "sm_ms", "verdict"),
-    [
-        # Met at 70 % utilization: the answer is not more GPUs.
-        ([GOOD] * 4, [7_000] * 4, "enough"),
-        ([GOOD] * 4, [9_900] * 4, "enough"),
-        ([BAD] * 4, [3_000] * 4, "tune"),
-        ([BAD] * 4, [9_500] * 4, "grow"),
-        # What counts is how full it was when it missed.
-        ([GOOD, GOOD, GOOD, BAD], [1_000, 1_000, 1_000, 9_500], "grow"),
-        ([GOOD, GOOD, GOOD, BAD], [9_500, 9_500, 9_500, 1_000], "tune"),
-    ],
-)
+PROVEN: dict[str, tuple[list[list[float]], list[int], str]] = {
+    # Met at 70 % utilization: the answer is not more GPUs.
+    "met": ([GOOD] * 4, [7_000] * 4, "enough"),
+    "met while full": ([GOOD] * 4, [9_900] * 4, "enough"),
+    "missed with room": ([BAD] * 4, [3_000] * 4, "tune"),
+    "missed while full": ([BAD] * 4, [9_500] * 4, "grow"),
+    # What counts is how full it was when it missed.
+    "missed when full": ([GOOD, GOOD, GOOD, BAD], [1_000, 1_000, 1_000, 9_500], "grow"),
+    "full when met": ([GOOD, GOOD, GOOD, BAD], [9_500, 9_500, 9_500, 1_000], "tune"),
+}
+"""Endpoint -> its hours, the busy time of its GPU in these, and the verdict."""
+
+UNTIMED: Row = {"offered": 3, "latency_buckets": [], "latency_counts": []}
+UNPROVEN: dict[str, tuple[bool, list[float], Row, str]] = {
+    "not timed": (True, GOOD, UNTIMED, "unclear"),
+    "load not known": (True, BAD, {"offered": 3}, "unclear"),
+    "nothing promised": (False, BAD, {}, "no_objective"),
+    "nothing asked": (True, [], {}, "no_objective"),
+}
+"""Endpoint -> whether it has an objective, its requests, what else is told, and the verdict."""
+
+
+@pytest.fixture(scope="module")
+def verdicts(databases: Databases) -> dict[str, dict[str, Any]]:
+    """Rows of `scaling_verdict` by endpoint."""
+    promised = [*PROVEN, *(name for name, (has_objective, *_) in UNPROVEN.items() if has_objective)]
+    posted = [hours(*case[:2], endpoint=name, host=name) for name, case in PROVEN.items()]
+    posted += [
+        ([served(BASE, values, endpoint=name, **told)], [])
+        for name, (_, values, told, _) in UNPROVEN.items()
+    ]
+    with databases.one() as config, connect(config) as client:
+        promise(client, *(objective(endpoint=name) for name in promised))
+        post(client, [row for part, _ in posted for row in part], [r for _, p in posted for r in p])
+        told = rows(client, "SELECT * FROM scaling_verdict")
+    assert len(told) == len(PROVEN) + len(UNPROVEN)
+    return {row["endpoint"]: row for row in told}
+
+
+@pytest.mark.parametrize("endpoint", PROVEN)
 def test_verdict_when_attainment_meets_utilization_then_enough_tune_or_grow(
-    client: Client, outcomes: list[list[float]], sm_ms: list[int], verdict: str
+    verdicts: dict[str, dict[str, Any]], endpoint: str
 ) -> None:
-    promise(client, objective())
-    post(client, *hours(outcomes, sm_ms))
-    [row] = rows(client, "SELECT * FROM scaling_verdict")
+    outcomes, sm_ms, verdict = PROVEN[endpoint]
+    row = verdicts[endpoint]
     assert row["verdict"] == verdict
     assert (row["hours_judged"], row["hours_missed"]) == (4, outcomes.count(BAD))
     assert row["attainment_pct_low"] == row["attainment_pct_high"] == 25 * outcomes.count(GOOD)
@@ -70,34 +98,18 @@ def test_verdict_when_attainment_meets_utilization_then_enough_tune_or_grow(
     assert row["target_attainment_pct"] == 99
 
 
+@pytest.mark.parametrize("endpoint", UNPROVEN)
+def test_verdict_when_nothing_proves_it_then_nobody_is_accused(
+    verdicts: dict[str, dict[str, Any]], endpoint: str
+) -> None:
+    assert verdicts[endpoint]["verdict"] == UNPROVEN[endpoint][-1]
+
+
 def test_verdict_when_the_cache_is_full_and_the_sms_are_not_then_grow(client: Client) -> None:
     promise(client, objective())
     post(client, [served(BASE, BAD, kv_cache_pct_mean=97)], [process(BASE, sm_busy_ms=3_000)])
     [row] = rows(client, "SELECT verdict, missed_load_pct FROM scaling_verdict")
     assert row == {"verdict": "grow", "missed_load_pct": 97}
-
-
-@pytest.mark.parametrize(
-    ("objectives", "traffic", "verdict"),
-    [
-        (
-            [objective()],
-            served(BASE, GOOD, offered=3, latency_buckets=[], latency_counts=[]),
-            "unclear",
-        ),
-        ([objective()], served(BASE, BAD, offered=3), "unclear"),
-        ([], served(BASE, BAD), "no_objective"),
-        ([objective()], served(BASE, []), "no_objective"),
-    ],
-)
-def test_verdict_when_nothing_proves_it_then_nobody_is_accused(
-    client: Client, objectives: list[Any], traffic: Row, verdict: str
-) -> None:
-    promise(client, *objectives)
-    post(client, [traffic], [])
-    assert [row["verdict"] for row in rows(client, "SELECT verdict FROM scaling_verdict")] == [
-        verdict
-    ]
 
 
 def test_verdict_when_some_hours_miss_within_what_was_promised_then_enough(client: Client) -> None:

@@ -18,9 +18,10 @@ from gpuledger_agent.core_dumps import forbid_core_dumps, trace_crashes
 from gpuledger_agent.daemon import Daemon
 from gpuledger_agent.devices.nvml import NvmlLayer
 from gpuledger_agent.followed import FileRefused
-from gpuledger_agent.options import Refused, load_file, settings
+from gpuledger_agent.options import load_file, settings
 from gpuledger_agent.sample import as_json, as_table, take_sample
 from gpuledger_agent.service_manager import ServiceManager
+from gpuledger_agent.settings_file import Refused
 from gpuledger_agent.signals import ending
 from gpuledger_agent.spool_state import SpoolError
 from gpuledger_agent.text import one_line

@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from gpuledger_agent import toml
 from gpuledger_agent.attribution import rules_file
 from gpuledger_agent.attribution.attributor import ORDER
 from gpuledger_agent.attribution.rules_file import RulesError
@@ -21,11 +20,9 @@ from gpuledger_agent.pem import PemFiles
 from gpuledger_agent.records import Owner
 from gpuledger_agent.serving import families
 from gpuledger_agent.serving.families import FamiliesError
+from gpuledger_agent.settings_file import Refused, read_toml
 
 DEFAULT_FILE = Path("/etc/gpuledger/agent.toml")
-
-FILE_LIMIT = 1 << 20
-"""Bytes of a settings file; ours have twenty lines."""
 
 COLLECTORS = (
     *("collector", "tls-ca", "tls-cert", "tls-key", "tls-server-name"),
@@ -148,12 +145,6 @@ _TABLES = {"labels": "label", "sockets": "socket"}
 Command = Callable[..., Any]
 
 
-class Refused(click.ClickException):
-    """A setting that cannot work: one line, exit code 2."""
-
-    exit_code = 2
-
-
 def settings(command: Command) -> Command:
     """Give a command all settings: it is called with `config`, `log_level` and its own."""
     return settings_but()(command)
@@ -236,20 +227,6 @@ def _plain(name: str, value: Any) -> bool:
             return isinstance(value, bool)
         case _:
             return isinstance(value, str)
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """What a settings file holds. Raises Refused."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(FILE_LIMIT + 1)
-        if len(text) > FILE_LIMIT:
-            raise Refused(f"{path}: larger than {FILE_LIMIT} bytes; this is no settings file")
-        return toml.loads(text.decode("utf-8"))
-    except OSError as error:
-        raise Refused(f"{path}: {error.strerror}; name a file that can be read") from error
-    except ValueError as error:
-        raise Refused(f"{path}: {error}") from error
 
 
 def _config(values: dict[str, Any]) -> AgentConfig:

@@ -75,7 +75,7 @@ class Chores:
             try:
                 with connect(self.store) as client:
                     once.over("store", "event=rollup_begins")
-                    Rollup(client).run(self.stop)
+                    Rollup(client, refused=self.metrics.rollups_refused.inc).run(self.stop)
             except (StoreError, ClickHouseError, OSError) as error:
                 once.warning("store", "event=rollup_waits reason=%r", one_line(error))
                 self.stop.wait(AGAIN_S)

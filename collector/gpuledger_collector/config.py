@@ -10,9 +10,7 @@ from typing import Any
 
 import click
 
-from gpuledger_agent.config import ConfigError, check_speech
-from gpuledger_agent.dial import Trust
-from gpuledger_agent.options import COLLECTORS, Refused, option, read_toml, trust_of
+from gpuledger_agent.settings_file import Refused, read_toml
 from gpuledger_collector.store import owner
 from gpuledger_collector.store.client import StoreConfig
 
@@ -85,32 +83,6 @@ notify_option = click.option(
     metavar="FILE",
     help="Who is told of findings (TOML, docs/notifications.md); the same for all collectors.",
 )
-
-
-def collector_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command an agent's flags about collectors: called with `collectors` and `trust`.
-
-    Without a collector the others do not count. Raises Refused for what an agent would refuse.
-    """
-
-    @wraps(command)
-    def with_trust(**values: Any) -> Any:
-        keys = [name.replace("-", "_") for name in COLLECTORS]
-        taken = {key: values.pop(key) for key in keys}
-        # In a file the others may stand for `serve`, too, which means something else by them.
-        trust = trust_of(taken) if taken["collector"] else Trust()
-        try:
-            check_speech(trust, taken["collector"], insecure=taken["insecure"])
-        except ConfigError as error:
-            raise Refused(str(error)) from error
-        return command(collectors=taken["collector"], trust=trust, **values)
-
-    given: Callable[..., Any] = with_trust
-    asked = "As an agent would, see whether this collector lets it in; repeat for others."
-    for name in reversed(COLLECTORS):
-        other = {"default": (), "help": asked} if name == "collector" else {}
-        given = option(name, **other)(given)
-    return given
 
 
 def _password(path: Path | None) -> str:

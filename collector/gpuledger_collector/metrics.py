@@ -60,6 +60,9 @@ class Metrics:
         )
         self.store_up = self._gauge("store_up", "1 while ClickHouse takes inserts")
         self.insert_failures = self._counter("insert_failures", "Inserts that were tried again")
+        self.rollups_refused = self._counter(
+            "rollups_refused", "Attempts at hours and days that ClickHouse would not compute"
+        )
         self.insert_seconds = Histogram(
             f"{_PREFIX}_insert_seconds",
             "Time of one write of all tables",

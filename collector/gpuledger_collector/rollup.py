@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from gpuledger_collector.put_off import PutOff
 from gpuledger_collector.rollup_days import DayRollup
 from gpuledger_collector.rollup_sql import KEEP_S, SETTINGS, VERSIONS_AT_ONCE, sql
 from gpuledger_collector.store.client import one_line
@@ -60,28 +61,37 @@ class Rollup:
 
     `settle_s`: an hour is computed once more so many seconds after its last rows arrived.
     `pause_s`: how long `run` waits before it looks for touched hours again.
+    `refused`: called for each hour or day that ClickHouse will not compute.
     """
 
     def __init__(
-        self, client: Client, *, settle_s: int = SETTLE_S, pause_s: float = PAUSE_S
+        self,
+        client: Client,
+        *,
+        settle_s: int = SETTLE_S,
+        pause_s: float = PAUSE_S,
+        refused: Callable[[], object] = lambda: None,
     ) -> None:
         self._client = client
         self._settle_s = settle_s
         self._pause_s = pause_s
-        self._days = DayRollup(client)
+        self._put_off = PutOff(refused)
+        self._days = DayRollup(client, refused=refused)
         self._passes = 0
 
     def run_once(self) -> int:
         """Recompute the hours that are due, a bounded number of them; return how many.
 
-        Raises ClickHouseError. An hour that was not finished is due again.
+        Raises ClickHouseError. An hour that was not finished is due again, and none that cannot be
+        computed holds up others.
         """
         due = self._due()
         for each in due:
-            self._roll_up(each)
+            with self._put_off.attempt(each.hour):
+                self._roll_up(each)
+        self._passes += 1
         if self._passes % SWEEP_EVERY == 0:
             self.sweep()
-        self._passes += 1
         return len(due)
 
     def run(self, stop: threading.Event) -> None:
@@ -124,9 +134,12 @@ class Rollup:
         self._days.sweep(keep_s)
 
     def _due(self) -> list[_Due]:
-        rows = self._client.query(
-            sql("due"), parameters={"settle_s": self._settle_s, "limit": HOURS_AT_ONCE}
-        ).result_rows
+        parameters = {
+            "settle_s": self._settle_s,
+            "put_off": self._put_off.names(),
+            "limit": HOURS_AT_ONCE,
+        }
+        rows = self._client.query(sql("due"), parameters=parameters).result_rows
         return [_Due(hour, bool(expired)) for hour, expired in rows]
 
     def _roll_up(self, due: _Due) -> None:

@@ -7,8 +7,11 @@ so that it leaves as it was last seen. See `migrations/0004_days.sql`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from clickhouse_connect.driver.client import Client
 
+from gpuledger_collector.put_off import PutOff
 from gpuledger_collector.rollup_sql import KEEP_S, SETTINGS, VERSIONS_AT_ONCE, sql
 
 VIEWS = (
@@ -28,21 +31,31 @@ class DayRollup:
     """Computes days over one connection. Used by one thread at a time.
 
     `rest_s`: how long the hours of a day must have been left alone.
+    `refused`: called for each day that ClickHouse will not compute.
     """
 
-    def __init__(self, client: Client, *, rest_s: int = REST_S) -> None:
+    def __init__(
+        self, client: Client, *, rest_s: int = REST_S, refused: Callable[[], object] = lambda: None
+    ) -> None:
         self._client = client
         self._rest_s = rest_s
+        self._put_off = PutOff(refused)
 
     def run_once(self) -> int:
         """Compute the days that are due, a bounded number of them; return how many.
 
-        Raises ClickHouseError. A day that was not finished is due again.
+        Raises ClickHouseError. A day that was not finished is due again, and none that cannot be
+        computed holds up others.
         """
-        parameters = {"rest_s": self._rest_s, "limit": DAYS_AT_ONCE}
+        parameters = {
+            "rest_s": self._rest_s,
+            "put_off": self._put_off.names(),
+            "limit": DAYS_AT_ONCE,
+        }
         days = self._client.query(sql("days_due"), parameters=parameters).result_rows
         for (day,) in days:
-            self.roll_up(day)
+            with self._put_off.attempt(day):
+                self.roll_up(day)
         return len(days)
 
     def leaving(self, days: int) -> list[str]:

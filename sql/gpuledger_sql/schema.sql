@@ -276,17 +276,17 @@ AS WITH
             model,
             quantileExactWeightedArray(0.99)(mapKeys(u.mem_mib_histogram), mapValues(u.mem_mib_histogram)) + 16 AS mem,
             quantileExactWeightedArray(0.95)(mapKeys(u.sm_pct_histogram), mapValues(u.sm_pct_histogram)) AS sm
-        FROM usage_hourly AS u
-        WHERE u.hour >= ((
+        FROM usage_daily AS u
+        WHERE u.day >= (toDate((
             SELECT max(hour)
             FROM rolled_hours
-        ) - toIntervalDay(7))
+        )) - 7)
         GROUP BY
             pool,
             gpu_model,
             team,
             model
-        HAVING (sum(u.mem_known_ms) > 0) AND notEmpty(sumMap(u.sm_pct_histogram))
+        HAVING (sum(u.mem_known_ms) > 0) AND max(notEmpty(u.sm_pct_histogram))
     ),
     allocated AS
     (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from gpuledger_agent.options import Refused
+from gpuledger_agent.settings_file import Refused
 from gpuledger_collector import authority
 from gpuledger_collector.authority import CA_FILE, AuthorityError, Issued
 

@@ -8,7 +8,8 @@ from gpuledger_agent import check_collectors
 from gpuledger_agent.check_result import Verdict
 from gpuledger_agent.dial import Trust
 from gpuledger_collector import output
-from gpuledger_collector.config import collector_options, store_options
+from gpuledger_collector.agent_flags import collector_options
+from gpuledger_collector.config import store_options
 from gpuledger_collector.doctor.examine import examine
 from gpuledger_collector.store.client import StoreConfig
 

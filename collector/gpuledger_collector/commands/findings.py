@@ -11,7 +11,7 @@ from typing import Any
 import click
 from clickhouse_connect.driver.client import Client
 
-from gpuledger_agent.options import Refused
+from gpuledger_agent.settings_file import Refused
 from gpuledger_collector import output
 from gpuledger_collector.commands.declare import loading, reaching
 from gpuledger_collector.config import rules_option, store_options

@@ -9,7 +9,7 @@ import click
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from gpuledger_agent.options import Refused
+from gpuledger_agent.settings_file import Refused
 from gpuledger_collector import output
 from gpuledger_collector.config import store_options
 from gpuledger_collector.rollup_days import DayRollup

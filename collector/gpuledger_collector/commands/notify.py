@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from gpuledger_agent.options import Refused
+from gpuledger_agent.settings_file import Refused
 from gpuledger_collector.commands.declare import FILE, loading
 from gpuledger_collector.ledger.notify import config
 from gpuledger_collector.ledger.notify.composing import Message

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from gpuledger_agent.options import Refused
+from gpuledger_agent.settings_file import Refused
 from gpuledger_collector import output
 from gpuledger_collector.commands.declare import loading, reaching
 from gpuledger_collector.config import store_options

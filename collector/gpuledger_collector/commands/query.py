@@ -8,7 +8,7 @@ import sys
 import click
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from gpuledger_agent.options import Refused
+from gpuledger_agent.settings_file import Refused
 from gpuledger_collector import output
 from gpuledger_collector.config import store_options
 from gpuledger_collector.store.client import StoreConfig, StoreError, connect, one_line, reading

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from gpuledger_agent.options import Refused
+from gpuledger_agent.settings_file import Refused
 from gpuledger_collector.commands.declare import reaching
 from gpuledger_collector.config import store_options
 from gpuledger_collector.report.ask import UnknownTeamError, ask

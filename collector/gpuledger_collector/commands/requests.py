@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
-from gpuledger_agent.options import Refused
+from gpuledger_agent.settings_file import Refused
 from gpuledger_collector import output
 from gpuledger_collector.commands.declare import add_commands, reaching, shown
 from gpuledger_collector.config import store_options

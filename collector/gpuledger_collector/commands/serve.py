@@ -12,8 +12,8 @@ import click
 from gpuledger_agent import log
 from gpuledger_agent.config import ConfigError, host_port
 from gpuledger_agent.file_limit import raise_file_limit
-from gpuledger_agent.options import Refused
 from gpuledger_agent.service_manager import ServiceManager
+from gpuledger_agent.settings_file import Refused
 from gpuledger_agent.signals import ending
 from gpuledger_agent.vital_thread import VitalThread
 from gpuledger_collector.admission import PENDING_MIB

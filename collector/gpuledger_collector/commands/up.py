@@ -11,7 +11,8 @@ from gpuledger_agent import log
 from gpuledger_agent.config import AgentConfig, ConfigError, host_port
 from gpuledger_agent.daemon import Daemon
 from gpuledger_agent.devices.nvml import NvmlLayer
-from gpuledger_agent.options import COLLECTORS, DEFAULT_FILE, Refused, file_settings, settings_but
+from gpuledger_agent.options import COLLECTORS, DEFAULT_FILE, file_settings, settings_but
+from gpuledger_agent.settings_file import Refused
 from gpuledger_agent.spool_state import SpoolError
 from gpuledger_collector.commands.declare import loading
 from gpuledger_collector.config import notify_option, rules_option

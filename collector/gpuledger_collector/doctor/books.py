@@ -66,5 +66,5 @@ def rollups(client: Client) -> Check:
     if waiting_s < LATE_S:
         return Check(Verdict.OK, "roll-ups", text)
     verdict = Verdict.FAIL if waiting_s >= STUCK_S else Verdict.WARN
-    todo = "is gpuledger serve running? its log has event=rollup_failed"
+    todo = "is gpuledger serve running? its log has event=rollup_failed or rollup_refused"
     return Check(verdict, "roll-ups", text, todo)

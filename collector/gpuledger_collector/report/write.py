@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from gpuledger_agent.options import Refused
+from gpuledger_agent.settings_file import Refused
 from gpuledger_collector import whole_file
 
 

@@ -35,10 +35,15 @@ WITH
     ),
     attainment AS
     (
-        SELECT hour, team, model, endpoint, outcome = 'missed' AS missed
-        FROM slo_attainment
-        WHERE outcome IN ('met', 'missed', 'unclear')
-            AND hour >= newest - toIntervalSecond(3600 * {lookback_hours:Float64})
+        SELECT
+            hour, team, model, endpoint,
+            s.outcome = 'missed' AS missed,
+            countIf(s.outcome = 'missed') OVER of_endpoint AS missed_in_all,
+            count() OVER of_endpoint AS judged_in_all
+        FROM slo_attainment AS s
+        WHERE s.outcome IN ('met', 'missed', 'unclear')
+            AND s.hour >= newest - toIntervalSecond(3600 * {lookback_hours:Float64})
+        WINDOW of_endpoint AS (PARTITION BY s.team, s.model, s.endpoint)
     ),
     hurt AS
     (
@@ -51,17 +56,11 @@ WITH
                 concat(
                     arrayStringConcat(arrayFilter(part -> part != '', [b.team, b.model, b.endpoint]), ' '),
                     ' missed in ', toString(missed), ' of ', toString(count()), ' hours beside it, in ',
-                    toString(any(o.missed) - missed), ' of ', toString(any(o.judged) - count()), ' others'
+                    toString(any(a.missed_in_all) - missed), ' of ', toString(any(a.judged_in_all) - count()), ' others'
                 ) AS said
             FROM beside AS b
             INNER JOIN attainment AS a
                 ON a.hour = b.hour AND a.team = b.team AND a.model = b.model AND a.endpoint = b.endpoint
-            INNER JOIN
-            (
-                SELECT team, model, endpoint, countIf(t.missed) AS missed, count() AS judged
-                FROM attainment AS t
-                GROUP BY team, model, endpoint
-            ) AS o ON o.team = b.team AND o.model = b.model AND o.endpoint = b.endpoint
             GROUP BY b.cluster, b.guest, b.guest_pool, b.team, b.model, b.endpoint
             HAVING missed > 0
         )

@@ -1,4 +1,4 @@
--- description = "A few models of a pool carry the traffic, and the others have most of the GPUs."
+-- description = "A few models of a pool carry the traffic, and others, little used, have most of the GPUs."
 -- remedy = "Size by traffic, not by the number of models: let those in `tail` share GPUs, and give the `head` what it needs."
 -- severity = "warning"
 -- [thresholds]
@@ -7,14 +7,19 @@
 -- min_requests = { default = 1000, unit = "requests", meaning = "Fewest requests to judge by" }
 -- min_models = { default = 4, unit = "models", meaning = "Fewest models that a pool serves" }
 -- head_request_pct = { default = 90, unit = "percent", meaning = "Share of the requests that the head carries" }
--- min_tail_gpu_pct = { default = 50, unit = "percent", meaning = "Least share of the GPUs of these models that the others have" }
--- min_tail_gpus = { default = 2, unit = "GPUs", meaning = "Fewest GPUs that the others have, mean" }
+-- max_tail_load_pct = { default = 30, unit = "percent", meaning = "Highest load of another model, SM or KV cache, mean, at which its GPUs count as little used" }
+-- min_tail_gpu_pct = { default = 50, unit = "percent", meaning = "Least share of the GPUs of these models that the little used have" }
+-- min_tail_gpus = { default = 2, unit = "GPUs", meaning = "Fewest GPUs that the little used have, mean" }
 WITH
     (SELECT prices FROM gpu_price_list) AS prices,
     (SELECT max(c.last_seen) FROM capacity_hourly AS c) AS newest,
     served AS
     (
-        SELECT pool, model, sum(t.requests) AS requests, groupUniqArray(t.hour) AS hours
+        SELECT
+            pool, model,
+            sum(t.requests) AS requests,
+            groupUniqArray(t.hour) AS hours,
+            if(sum(t.kv_cache_known_ms) = 0, NULL, sum(t.kv_cache_pct_ms) / sum(t.kv_cache_known_ms)) AS kv_cache_pct
         FROM traffic_hourly AS t
         WHERE t.hour >= newest - toIntervalSecond(3600 * {lookback_hours:Float64})
         GROUP BY pool, model
@@ -24,6 +29,8 @@ WITH
         SELECT
             pool, model,
             sum(u.held_ms + u.unheld_ms) / 3600000 AS gpu_hours,
+            if(sum(u.held_ms + u.unheld_ms - u.unmeasured_ms) = 0, NULL,
+                100 * sum(u.busy_ms) / sum(u.held_ms + u.unheld_ms - u.unmeasured_ms)) AS sm_pct,
             sum((u.held_ms + u.unheld_ms - u.busy_ms - u.unmeasured_ms) / 3600000 * arrayFirst(
                 price -> price.priced_from <= {now:DateTime('UTC')}
                     AND price.pool IN ('', u.host_pool)
@@ -41,7 +48,11 @@ WITH
             g.gpu_hours AS gpu_hours,
             g.waste_usd AS waste_usd,
             -- Carried by models that are asked more; the head ends with the model that fills it up.
-            100 * (sum(s.requests) OVER by_requests - s.requests) >= {head_request_pct:Float64} * sum(s.requests) OVER of_pool AS in_tail
+            100 * (sum(s.requests) OVER by_requests - s.requests) < {head_request_pct:Float64} * sum(s.requests) OVER of_pool AS in_head,
+            greatest(ifNull(g.sm_pct, s.kv_cache_pct), ifNull(s.kv_cache_pct, g.sm_pct)) AS load_pct,
+            -- A request of one model may be the work of a thousand of another: whoever is busy, or
+            -- may be, is not in the tail.
+            NOT in_head AND ifNull(load_pct <= {max_tail_load_pct:Float64}, 0) AS in_tail
         FROM served AS s
         LEFT JOIN gpus AS g ON g.pool = s.pool AND g.model = s.model
         WINDOW
@@ -55,11 +66,11 @@ WITH
             count() AS models,
             sum(r.requests) AS requests,
             length(groupUniqArrayArray(r.hours)) AS observed_hours,
-            sumIf(r.requests, NOT r.in_tail) AS head_requests,
+            sumIf(r.requests, r.in_head) AS head_requests,
             sumIf(r.gpu_hours, r.in_tail) AS tail_gpu_hours,
             sum(r.gpu_hours) AS gpu_hours,
             sumIf(r.waste_usd, r.in_tail) AS tail_waste_usd,
-            arraySort(groupArrayIf(toString(r.model), NOT r.in_tail)) AS head,
+            arraySort(groupArrayIf(toString(r.model), r.in_head)) AS head,
             arraySort(groupArrayIf(toString(r.model), r.in_tail)) AS tail
         FROM ranked AS r
         GROUP BY pool

@@ -21,22 +21,16 @@ WITH
         WHERE a.hour >= newest - toIntervalSecond(3600 * {lookback_hours:Float64})
         GROUP BY team, model, endpoint
     ),
-    asked AS
+    proposals AS
     (
-        SELECT
-            e.team AS team, e.model AS model, e.endpoint AS endpoint,
-            arrayStringConcat(arraySort(groupArray(p.id)), ', ') AS ids,
-            any(p.pool) AS pool,
-            sum(p.usd_per_hour) AS usd_per_hour
-        FROM endpoints AS e
-        INNER JOIN proposed_requests AS p ON p.team = e.team
-        WHERE p.model IN ('', e.model) AND p.endpoint IN ('', e.endpoint)
-        GROUP BY team, model, endpoint
+        SELECT team, groupArray((p.id, toString(p.pool), toString(p.model), toString(p.endpoint), p.usd_per_hour)) AS said
+        FROM proposed_requests AS p
+        GROUP BY team
     )
 SELECT
     arrayStringConcat(arrayFilter(part -> part != '', [e.team, e.model, e.endpoint]), ' ') AS subject,
     e.team AS team,
-    a.pool AS pool,
+    (arrayFilter(q -> q.3 IN ('', e.model) AND q.4 IN ('', e.endpoint), p.said) AS asked).2[1] AS pool,
     CAST(NULL AS Nullable(Float64)) AS usd,
     map(
         'hours_judged', toString(e.judged),
@@ -45,10 +39,10 @@ SELECT
         'target_attainment_pct', toString(e.goal),
         'missed_load_pct', toString(round(e.missed_load_pct, 1)),
         'gpus', toString(round(e.gpus, 2)),
-        'proposed_requests', a.ids
+        'proposed_requests', arrayStringConcat(arraySort(asked.1), ', ')
     ) AS evidence
 FROM endpoints AS e
-LEFT JOIN asked AS a ON a.team = e.team AND a.model = e.model AND a.endpoint = e.endpoint
+LEFT JOIN proposals AS p ON p.team = e.team
 WHERE e.missed >= {min_missed_hours:Float64}
     AND 100 * (e.judged - e.missed) / e.judged < e.goal
     AND e.missed_load_pct < {full_load_pct:Float64}

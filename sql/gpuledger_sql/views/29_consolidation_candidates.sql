@@ -1,9 +1,9 @@
 -- Which small models could share GPUs?
 --
 -- Models that need at most half a GPU each, by measured p99 memory and p95 SM use of the last
--- 7 days. They are laid on GPUs one after the other, the largest memory first, and a new GPU is
--- begun where the next would exceed 90 % of memory or SM time. A plan to look at, not an order:
--- it knows nothing of latency.
+-- 7 days and the present one. They are laid on GPUs one after the other, the largest memory
+-- first, and a new GPU is begun where the next would exceed 90 % of memory or SM time. A plan to
+-- look at, not an order: it knows nothing of latency.
 CREATE OR REPLACE VIEW consolidation_candidates
 (
     pool LowCardinality(String) COMMENT 'Pool that the workloads belong to',
@@ -31,10 +31,10 @@ WITH
             quantileExactWeightedArray(0.95)(
                 mapKeys(u.sm_pct_histogram), mapValues(u.sm_pct_histogram)
             ) AS sm
-        FROM usage_hourly AS u
-        WHERE u.hour >= (SELECT max(hour) FROM rolled_hours) - INTERVAL 7 DAY
+        FROM usage_daily AS u
+        WHERE u.day >= toDate((SELECT max(hour) FROM rolled_hours)) - 7
         GROUP BY pool, gpu_model, team, model
-        HAVING sum(u.mem_known_ms) > 0 AND notEmpty(sumMap(u.sm_pct_histogram))
+        HAVING sum(u.mem_known_ms) > 0 AND max(notEmpty(u.sm_pct_histogram))
     ),
     allocated AS
     (
