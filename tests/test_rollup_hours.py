@@ -150,7 +150,8 @@ def test_rollup_when_the_same_version_was_inserted_twice_then_it_counts_once(
 def test_sweep_when_versions_are_superseded_then_only_those_go(client: Client) -> None:
     rollup = Rollup(client, settle_s=0)
     for held in (1_000, 2_000, 3_000):
-        insert(client, "process_usage_raw", [process(BASE, held_ms=held, sm_busy_ms=0)])
+        work = process(BASE, host_pool="research", held_ms=held, sm_busy_ms=0)
+        insert(client, "process_usage_raw", [work])
         insert(client, "gpu_usage_raw", [gpu(BASE, observed_ms=held)])
         insert(client, "endpoint_traffic_raw", [served(BASE)])
         rollup.run_once()
@@ -171,7 +172,7 @@ def test_sweep_when_a_roll_up_takes_as_long_as_it_may_then_what_it_has_written_i
 def test_sweep_when_hours_are_no_longer_kept_then_it_leaves_them_to_the_ttl(
     client: Client,
 ) -> None:
-    insert(client, "process_usage_raw", [process(BASE)])
+    insert(client, "process_usage_raw", [process(BASE, host_pool="research")])
     insert(client, "gpu_usage_raw", [gpu(BASE)])
     insert(client, "endpoint_traffic_raw", [served(BASE)])
     rollup = Rollup(client, settle_s=0)
