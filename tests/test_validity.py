@@ -61,13 +61,22 @@ def test_file_when_openssl_wrote_it_with_trust_settings_then_it_is_read_likewise
 
 
 @pytest.mark.parametrize(
-    ("life_days", "due_days"), [(3650, 14), (365, 14), (90, 14), (70, 14), (30, 6), (1, 0.2)]
+    ("life_days", "due_days"), [(3650, 14), (365, 14), (280, 14), (90, 4.5), (30, 1.5), (1, 0.05)]
 )
-def test_certificate_when_it_lives_shortly_then_another_is_due_in_its_last_fifth(
+def test_certificate_when_it_lives_shortly_then_another_is_due_in_its_last_twentieth(
     life_days: float, due_days: float
 ) -> None:
     validity = Validity(0, life_days * DAY_S)
     assert validity.ends - validity.due == pytest.approx(due_days * DAY_S)
+
+
+@pytest.mark.parametrize("life_days", [1 / 24, 1, 3, 32, 90, 365])
+def test_certificate_when_vaults_agent_renews_it_in_its_time_then_it_was_never_due(
+    life_days: float,
+) -> None:
+    validity = Validity(0, life_days * DAY_S)
+    latest = 0.9 + 0.03
+    assert validity.begins + latest * (validity.ends - validity.begins) < validity.due
 
 
 def test_certificates_when_trustme_or_we_made_them_then_they_are_read(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 DAY_S = 86_400.0
 
 SOON_S = 14 * DAY_S
-SOON_PART = 0.2
+SOON_PART = 0.05
 """Another one is overdue so long before the end, or in this last part of a short life: what renews
-certificates of a day or an hour does so after half or two thirds of it."""
+certificates does so after half or two thirds of it (SPIFFE, cert-manager), Vault's agent when 7 to
+13 % are left (`goodFor` in consul-template's `dependency/vault_pki.go`)."""
 
 _PEM = re.compile(
     rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----(.*?)-----END (?:X509 |TRUSTED )?CERTIFICATE",
