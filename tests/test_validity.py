@@ -55,6 +55,13 @@ def test_file_when_one_in_it_cannot_be_read_then_the_others_count() -> None:
     assert days_left(of_chain(broken + ending_in(20))) == 20
 
 
+def test_file_when_beginnings_never_end_then_each_is_looked_at_once_and_the_others_count() -> None:
+    talk = b" -----BEGIN CERTIFICATE----- is how they begin\n"
+    assert days_left(of_chain(talk + ending_in(20))) == 20
+    # Read once for each of them, it would take ten minutes.
+    assert of_chain(talk * 20_000) is None
+
+
 def test_file_when_openssl_wrote_it_with_trust_settings_then_it_is_read_likewise() -> None:
     trusted = ending_in(20).replace(b"BEGIN CERT", b"BEGIN TRUSTED CERT")
     assert days_left(of_chain(trusted.replace(b"END CERT", b"END TRUSTED CERT"))) == 20
