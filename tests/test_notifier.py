@@ -299,6 +299,36 @@ def test_notifier_when_a_receiver_trips_over_a_bug_then_others_go_on(
     assert sorted(books.rows("state, fault")) == [("failed", "ZeroDivisionError"), ("sent", "")]
 
 
+def test_alertmanager_when_renewing_trips_over_a_bug_then_others_are_told_all_the_same(
+    telling: Make, receiver: HttpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books = telling(
+        rest=f"""
+        [receiver.am]
+        type = "alertmanager"
+        url = "{receiver.url}"
+        [[route]]
+        receivers = ["am", "chat"]
+        """
+    )
+    books.find("a", at=at(0))
+    books.run()
+
+    def trips(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(type(books.config.receivers["am"].channel), "renew", trips)
+    books.lease.release(books.client)
+    other = books.again()
+    other.run()
+    assert other.metric("failed_total", "am") == 1
+    other.find("a", "b", at=at(1))
+    other.run()
+    assert sorted(other.rows("receiver, subject, state")) == [
+        (name, subject, "sent") for name in ("am", "chat") for subject in ("a", "b")
+    ]
+
+
 def test_alertmanager_when_a_finding_stays_open_then_it_is_told_again_until_it_is_not(
     client: Client, receiver: HttpReceiver, tmp_path: Path
 ) -> None:
