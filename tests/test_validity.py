@@ -50,6 +50,17 @@ def test_file_when_it_holds_several_then_a_chain_ends_with_the_first_cas_with_th
     assert of_authorities(b"nonsense") is None
 
 
+def test_cas_when_one_is_to_follow_then_they_count_already() -> None:
+    now = datetime.now(UTC)
+    present = self_signed(now - timedelta(days=300), now + timedelta(days=60), "old")
+    to_come = self_signed(now + timedelta(days=1), now + timedelta(days=3650), "new")
+    both = b"".join(one.public_bytes(Encoding.PEM) for one in (to_come, present))
+    read = of_authorities(both)
+    assert read is not None
+    assert read.begins == present.not_valid_before_utc.timestamp()
+    assert read.ends == to_come.not_valid_after_utc.timestamp()
+
+
 def test_file_when_one_in_it_cannot_be_read_then_the_others_count() -> None:
     broken = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
     assert days_left(of_chain(broken + ending_in(20))) == 20

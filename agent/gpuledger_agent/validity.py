@@ -48,12 +48,14 @@ def of_chain(pem: bytes) -> Validity | None:
 
 
 def of_authorities(pem: bytes) -> Validity | None:
-    """Of CAs: somebody is believed while one of them counts. None likewise.
+    """Of CAs: somebody is believed from the first on, while one of them counts. None likewise.
 
-    What an old CA signed before it was replaced by another in the file ends before it does, and
-    is told of by whoever shows it.
+    One that is to follow may be there before it counts. What an old CA signed before it was
+    replaced by another in the file ends before it does, and is told of by whoever shows it.
     """
-    return max(_all(pem), key=lambda one: one.ends, default=None)
+    if not (found := _all(pem)):
+        return None
+    return Validity(min(one.begins for one in found), max(one.ends for one in found))
 
 
 def of_der(der: bytes) -> Validity:
