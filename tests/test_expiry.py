@@ -17,7 +17,7 @@ from gpuledger_agent.config import AgentConfig
 from gpuledger_agent.daemon import Daemon
 from gpuledger_agent.devices.nvml import NvmlLayer
 from gpuledger_agent.dial import Trust
-from gpuledger_agent.expiry import ExpiryWatch
+from gpuledger_agent.expiry import ExpiryWatch, remaining
 from gpuledger_agent.metrics import DaemonCollector
 from gpuledger_agent.pem import Dated, PemFiles
 from gpuledger_agent.validity import DAY_S, Validity
@@ -163,7 +163,7 @@ def test_agent_when_its_certificate_is_replaced_then_it_tells_of_the_new_one(
         listening.session().welcome()
         assert told(EXPIRY, "own") == pytest.approx(in_days(30), abs=600)
         assert told(EXPIRY, "ca") == ours.until
-        assert told(RENEWAL, "own") == pytest.approx(in_days(24), abs=3600)
+        assert told(RENEWAL, "own") == pytest.approx(in_days(28.5), abs=3600)
         assert told(RENEWAL, "ca") == ours.until - 14 * DAY_S
         assert "event=certificate_" not in caplog.text
         replaced(files.certificate, b"nonsense")
@@ -171,6 +171,21 @@ def test_agent_when_its_certificate_is_replaced_then_it_tells_of_the_new_one(
         assert told(EXPIRY, "own") == pytest.approx(in_days(30), abs=600)
         ours.files("h1", days=300)
         wait_until(lambda: told(EXPIRY, "own") > in_days(299))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (14 * DAY_S, "14 days"),
+        (2 * DAY_S - 1, "47 hours"),
+        (7_199, "119 minutes"),
+        (59, "0 minutes"),
+    ],
+)
+def test_time_that_is_left_when_it_is_short_then_it_is_not_told_as_none(
+    seconds: float, said: str
+) -> None:
+    assert remaining(seconds) == said
 
 
 def test_agent_when_its_certificate_has_ended_then_its_log_says_so_once(
@@ -214,7 +229,7 @@ def test_collector_when_its_files_are_replaced_then_it_tells_of_the_new_ones_bef
             return registry.get_sample_value(f"gpuledger_collector_{name}", {"role": role}) or 0.0
 
         assert told(EXPIRY, "own") == pytest.approx(in_days(1), abs=600)
-        assert told(RENEWAL, "own") == pytest.approx(in_days(0.8), abs=3600)
+        assert told(RENEWAL, "own") == pytest.approx(in_days(0.95), abs=3600)
         assert told(EXPIRY, "ca") == ours.until
         assert "event=certificate_" not in caplog.text
         ours.files(*COLLECTOR, days=300, collector=True)

@@ -297,32 +297,3 @@ def test_notifier_when_a_receiver_trips_over_a_bug_then_others_go_on(
     for _ in range(4):
         books.run()
     assert sorted(books.rows("state, fault")) == [("failed", "ZeroDivisionError"), ("sent", "")]
-
-
-def test_alertmanager_when_a_finding_stays_open_then_it_is_told_again_until_it_is_not(
-    client: Client, receiver: HttpReceiver, tmp_path: Path
-) -> None:
-    path = tmp_path / "notify.toml"
-    path.write_text(
-        f'[default]\nreceivers = ["am"]\n[receiver.am]\ntype = "alertmanager"\n'
-        f'url = "{receiver.url}"\nresend_seconds = 3600\n'
-    )
-    books = Telling(client, config.load(path))
-    books.find("a", "b", at=at(0))
-    books.run()
-    books.run()
-    [first] = receiver.heard
-    assert len(first.json) == 2
-    books.lease.release(client)
-    other = books.again()
-    other.run()
-    [_, again] = receiver.heard
-    assert [a["labels"] for a in again.json] == [a["labels"] for a in first.json]
-    assert again.json[0]["endsAt"] > first.json[0]["endsAt"]
-    [(finding,)] = client.query("SELECT id FROM findings WHERE subject = 'a'").result_rows
-    acks.acknowledge(client, finding, datetime.now(UTC) + timedelta(days=1), "ann", "launch")
-    other.lease.release(client)
-    books.again().run()
-    [_, _, resting] = receiver.heard
-    assert [a["labels"]["finding"] for a in resting.json] != [finding]
-    assert len(resting.json) == 1

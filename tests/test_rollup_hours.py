@@ -14,6 +14,8 @@ from clickhouse_connect.driver.client import Client
 
 from gpuledger_collector import rollup as rollup_module
 from gpuledger_collector.rollup import DERIVED, MEASURED, TABLES, Rollup
+from gpuledger_collector.rollup_days import VIEWS
+from gpuledger_collector.rollup_sql import KEEP_S, LIMIT_S, SETTINGS
 from gpuledger_collector.store.client import StoreConfig, connect
 from gpuledger_collector.store.embedded import EmbeddedServer
 from gpuledger_collector.store.migrate import migrate
@@ -159,6 +161,12 @@ def test_sweep_when_versions_are_superseded_then_only_those_go(client: Client) -
     rollup.sweep(keep_s=0)
     assert [versions(client, table) for table in TABLES] == [1] * len(TABLES)
     assert held_by_team(client) == {"search": 3_000}
+
+
+def test_sweep_when_a_roll_up_takes_as_long_as_it_may_then_what_it_has_written_is_left() -> None:
+    statements = 1 + max(len(TABLES), len(VIEWS))
+    assert SETTINGS["max_execution_time"] == LIMIT_S
+    assert statements * LIMIT_S < KEEP_S
 
 
 def test_sweep_when_hours_are_no_longer_kept_then_it_leaves_them_to_the_ttl(

@@ -50,9 +50,27 @@ def test_file_when_it_holds_several_then_a_chain_ends_with_the_first_cas_with_th
     assert of_authorities(b"nonsense") is None
 
 
+def test_cas_when_one_is_to_follow_then_they_count_already() -> None:
+    now = datetime.now(UTC)
+    present = self_signed(now - timedelta(days=300), now + timedelta(days=60), "old")
+    to_come = self_signed(now + timedelta(days=1), now + timedelta(days=3650), "new")
+    both = b"".join(one.public_bytes(Encoding.PEM) for one in (to_come, present))
+    read = of_authorities(both)
+    assert read is not None
+    assert read.begins == present.not_valid_before_utc.timestamp()
+    assert read.ends == to_come.not_valid_after_utc.timestamp()
+
+
 def test_file_when_one_in_it_cannot_be_read_then_the_others_count() -> None:
     broken = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
     assert days_left(of_chain(broken + ending_in(20))) == 20
+
+
+def test_file_when_beginnings_never_end_then_each_is_looked_at_once_and_the_others_count() -> None:
+    talk = b" -----BEGIN CERTIFICATE----- is how they begin\n"
+    assert days_left(of_chain(talk + ending_in(20))) == 20
+    # Read once for each of them, it would take ten minutes.
+    assert of_chain(talk * 20_000) is None
 
 
 def test_file_when_openssl_wrote_it_with_trust_settings_then_it_is_read_likewise() -> None:
@@ -61,13 +79,22 @@ def test_file_when_openssl_wrote_it_with_trust_settings_then_it_is_read_likewise
 
 
 @pytest.mark.parametrize(
-    ("life_days", "due_days"), [(3650, 14), (365, 14), (90, 14), (70, 14), (30, 6), (1, 0.2)]
+    ("life_days", "due_days"), [(3650, 14), (365, 14), (280, 14), (90, 4.5), (30, 1.5), (1, 0.05)]
 )
-def test_certificate_when_it_lives_shortly_then_another_is_due_in_its_last_fifth(
+def test_certificate_when_it_lives_shortly_then_another_is_due_in_its_last_twentieth(
     life_days: float, due_days: float
 ) -> None:
     validity = Validity(0, life_days * DAY_S)
     assert validity.ends - validity.due == pytest.approx(due_days * DAY_S)
+
+
+@pytest.mark.parametrize("life_days", [1 / 24, 1, 3, 32, 90, 365])
+def test_certificate_when_vaults_agent_renews_it_in_its_time_then_it_was_never_due(
+    life_days: float,
+) -> None:
+    validity = Validity(0, life_days * DAY_S)
+    latest = 0.9 + 0.03
+    assert validity.begins + latest * (validity.ends - validity.begins) < validity.due
 
 
 def test_certificates_when_trustme_or_we_made_them_then_they_are_read(tmp_path: Path) -> None:

@@ -83,5 +83,7 @@ def date(at: float) -> str:
 
 def remaining(seconds: float) -> str:
     """A time to come, for people."""
-    days = int(seconds // DAY_S)
-    return f"{days} days" if days > 1 else f"{int(seconds // 3600)} hours"
+    for unit, length_s in (("days", DAY_S), ("hours", 3600.0)):
+        if seconds >= 2 * length_s:
+            return f"{int(seconds // length_s)} {unit}"
+    return f"{int(seconds // 60)} minutes"

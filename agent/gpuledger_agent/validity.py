@@ -14,13 +14,14 @@ from datetime import UTC, datetime
 DAY_S = 86_400.0
 
 SOON_S = 14 * DAY_S
-SOON_PART = 0.2
+SOON_PART = 0.05
 """Another one is overdue so long before the end, or in this last part of a short life: what renews
-certificates of a day or an hour does so after half or two thirds of it."""
+certificates does so after half or two thirds of it (SPIFFE, cert-manager), Vault's agent when 7 to
+13 % are left (`goodFor` in consul-template's `dependency/vault_pki.go`)."""
 
+# Up to the next dash only: a file of beginnings that never end would be read once for each.
 _PEM = re.compile(
-    rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----(.*?)-----END (?:X509 |TRUSTED )?CERTIFICATE",
-    re.DOTALL,
+    rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----([^-]*)-----END (?:X509 |TRUSTED )?CERTIFICATE"
 )
 _VERSION, _UTC_TIME, _GENERALIZED_TIME = 0xA0, 0x17, 0x18
 
@@ -47,12 +48,14 @@ def of_chain(pem: bytes) -> Validity | None:
 
 
 def of_authorities(pem: bytes) -> Validity | None:
-    """Of CAs: somebody is believed while one of them counts. None likewise.
+    """Of CAs: somebody is believed from the first on, while one of them counts. None likewise.
 
-    What an old CA signed before it was replaced by another in the file ends before it does, and
-    is told of by whoever shows it.
+    One that is to follow may be there before it counts. What an old CA signed before it was
+    replaced by another in the file ends before it does, and is told of by whoever shows it.
     """
-    return max(_all(pem), key=lambda one: one.ends, default=None)
+    if not (found := _all(pem)):
+        return None
+    return Validity(min(one.begins for one in found), max(one.ends for one in found))
 
 
 def of_der(der: bytes) -> Validity:

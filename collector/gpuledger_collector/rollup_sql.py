@@ -5,14 +5,17 @@ from __future__ import annotations
 from functools import cache
 from importlib import resources
 
-KEEP_S = 900
-"""Superseded versions stay so long: more than one roll-up can take (see SETTINGS)."""
+LIMIT_S = 180
+"""How long a statement that computes or commits a version may take."""
+
+KEEP_S = 10 * LIMIT_S
+"""Superseded versions stay so long: more than all statements of an hour, or of a day, can take."""
 
 VERSIONS_AT_ONCE = 150
 """Versions named at a time: they travel in the address of an HTTP request."""
 
 SETTINGS = {
-    "max_execution_time": KEEP_S // 5,
+    "max_execution_time": LIMIT_S,
     # Days are deduplicated apart from one another: a row's key holds its time.
     "do_not_merge_across_partitions_select_final": 1,
     # One block, one part: a version becomes visible whole.

@@ -4,16 +4,23 @@
 -- them, so they are taken once, here.
 INSERT INTO endpoint_hourly_versions
 WITH
-    -- A histogram is (buckets, counts), a bucket (lower edge, upper edge). Of a percentile: which
-    -- request it is, in order of latency; the lower edge of the bucket that it is at least in, and the
-    -- upper edge of that which it is at most in. Buckets of servers may differ, and overlap.
+    -- A histogram is (buckets, counts), a bucket (lower edge, upper edge). Its edges of either kind in
+    -- order, each with the requests of all buckets up to there. Of a percentile: which request it is, in
+    -- order of latency; the lower edge of the bucket that it is at least in, and the upper edge of that
+    -- which it is at most in. Buckets of servers may differ, and overlap.
     (histogram, q) -> ceil(q * arraySum(histogram.2)) AS rank,
-    (histogram, k) -> if(k = 0, NULL, toFloat64(arraySort(histogram.1.1)[
-        arrayFirstIndex(n -> n >= k, arrayCumSum(arraySort((n, above) -> above, histogram.2, histogram.1.1)))
-    ])) AS at_least,
-    (histogram, k) -> if(k = 0, NULL, toFloat64(nullIf(arraySort(histogram.1.2)[
-        arrayFirstIndex(n -> n >= k, arrayCumSum(arraySort((n, upto) -> upto, histogram.2, histogram.1.2)))
-    ], 18446744073709551615))) AS at_most,
+    histogram -> (
+        arraySort(histogram.1.1),
+        arrayCumSum(arraySort((n, above) -> above, histogram.2, histogram.1.1))
+    ) AS lower_edges,
+    histogram -> (
+        arraySort(histogram.1.2),
+        arrayCumSum(arraySort((n, upto) -> upto, histogram.2, histogram.1.2))
+    ) AS upper_edges,
+    (edges, k) -> if(k = 0, NULL, toFloat64(edges.1[arrayFirstIndex(n -> n >= k, edges.2)])) AS at_least,
+    (edges, k) -> if(k = 0, NULL, toFloat64(
+        nullIf(edges.1[arrayFirstIndex(n -> n >= k, edges.2)], 18446744073709551615)
+    )) AS at_most,
     -- The same if requests lie evenly in their buckets. A curve is (latencies at which the density
     -- changes, density from there on, requests up to there).
     histogram -> arrayMap(
@@ -37,11 +44,11 @@ WITH
             arrayMap((x, before) -> toFloat64(x - before), steps_taken.1, arrayPopBack(arrayPushFront(steps_taken.1, 0)))
         ))
     ) AS curve,
-    (histogram, c, k) -> if(at_most(histogram, k) IS NULL, NULL, greatest(least(
+    (lower, upper, c, k) -> if(at_most(upper, k) IS NULL, NULL, greatest(least(
         c.1[arrayFirstIndex(n -> n >= k - 0.000001, c.3) - 1]
             + (k - c.3[arrayFirstIndex(n -> n >= k - 0.000001, c.3) - 1])
             / c.2[arrayFirstIndex(n -> n >= k - 0.000001, c.3) - 1],
-        at_most(histogram, k)), at_least(histogram, k))) AS between,
+        at_most(upper, k)), at_least(lower, k))) AS between,
     traffic AS
     (
         SELECT
@@ -58,6 +65,19 @@ WITH
         FROM traffic_hourly_versions AS t FINAL
         WHERE (hour, computed_at) IN {versions:Array(Tuple(DateTime('UTC'), DateTime64(6, 'UTC')))}
         GROUP BY hour, computed_at, team, model, endpoint
+    ),
+    -- Sorted once for all percentiles: a host may make up any number of buckets.
+    sorted AS
+    (
+        SELECT
+            *,
+            lower_edges(t.latency) AS latency_lower,
+            upper_edges(t.latency) AS latency_upper,
+            curve(steps(t.latency)) AS latency_curve,
+            lower_edges(t.ttft) AS ttft_lower,
+            upper_edges(t.ttft) AS ttft_upper,
+            curve(steps(t.ttft)) AS ttft_curve
+        FROM traffic AS t
     ),
     gpus AS
     (
@@ -86,20 +106,20 @@ SELECT
     t.latency.2 AS latency_counts,
     arraySum(t.latency.2) AS timed,
     if(timed = 0, NULL, t.latency_ms / timed) AS latency_ms_mean,
-    between(t.latency, curve(steps(t.latency)), rank(t.latency, 0.5)) / 1000 AS latency_ms_p50,
-    at_least(t.latency, rank(t.latency, 0.5)) / 1000 AS latency_ms_p50_low,
-    at_most(t.latency, rank(t.latency, 0.5)) / 1000 AS latency_ms_p50_high,
-    between(t.latency, curve(steps(t.latency)), rank(t.latency, 0.95)) / 1000 AS latency_ms_p95,
-    at_least(t.latency, rank(t.latency, 0.95)) / 1000 AS latency_ms_p95_low,
-    at_most(t.latency, rank(t.latency, 0.95)) / 1000 AS latency_ms_p95_high,
-    between(t.latency, curve(steps(t.latency)), rank(t.latency, 0.99)) / 1000 AS latency_ms_p99,
-    at_least(t.latency, rank(t.latency, 0.99)) / 1000 AS latency_ms_p99_low,
-    at_most(t.latency, rank(t.latency, 0.99)) / 1000 AS latency_ms_p99_high,
-    between(t.ttft, curve(steps(t.ttft)), rank(t.ttft, 0.95)) / 1000 AS ttft_ms_p95,
-    at_least(t.ttft, rank(t.ttft, 0.95)) / 1000 AS ttft_ms_p95_low,
-    at_most(t.ttft, rank(t.ttft, 0.95)) / 1000 AS ttft_ms_p95_high,
+    between(t.latency_lower, t.latency_upper, t.latency_curve, rank(t.latency, 0.5)) / 1000 AS latency_ms_p50,
+    at_least(t.latency_lower, rank(t.latency, 0.5)) / 1000 AS latency_ms_p50_low,
+    at_most(t.latency_upper, rank(t.latency, 0.5)) / 1000 AS latency_ms_p50_high,
+    between(t.latency_lower, t.latency_upper, t.latency_curve, rank(t.latency, 0.95)) / 1000 AS latency_ms_p95,
+    at_least(t.latency_lower, rank(t.latency, 0.95)) / 1000 AS latency_ms_p95_low,
+    at_most(t.latency_upper, rank(t.latency, 0.95)) / 1000 AS latency_ms_p95_high,
+    between(t.latency_lower, t.latency_upper, t.latency_curve, rank(t.latency, 0.99)) / 1000 AS latency_ms_p99,
+    at_least(t.latency_lower, rank(t.latency, 0.99)) / 1000 AS latency_ms_p99_low,
+    at_most(t.latency_upper, rank(t.latency, 0.99)) / 1000 AS latency_ms_p99_high,
+    between(t.ttft_lower, t.ttft_upper, t.ttft_curve, rank(t.ttft, 0.95)) / 1000 AS ttft_ms_p95,
+    at_least(t.ttft_lower, rank(t.ttft, 0.95)) / 1000 AS ttft_ms_p95_low,
+    at_most(t.ttft_upper, rank(t.ttft, 0.95)) / 1000 AS ttft_ms_p95_high,
     t.kv_cache_pct AS kv_cache_pct,
     g.sm_pct AS sm_pct,
     g.allocated AS gpus
-FROM traffic AS t
+FROM sorted AS t
 LEFT JOIN gpus AS g ON g.hour = t.hour AND g.team = t.team AND g.model = t.model AND g.endpoint = t.endpoint

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import chain
@@ -123,7 +124,8 @@ class Notifier:
     def _send(self, receiver: Receiver, message: Message, now: datetime) -> list[Notice]:
         """One attempt; the notices as they are afterwards."""
         try:
-            self._channel_send(receiver, message)
+            with _tripping(receiver, message.id):
+                receiver.channel.send(message, self._wording, self._clock())
         except SendError as error:
             self._metrics.notifications_failed.labels(receiver.name).inc()
             self._complaints.about(receiver.name, error)
@@ -131,16 +133,6 @@ class Notifier:
         self._complaints.none(receiver.name)
         self._metrics.notifications_sent.labels(receiver.name).inc()
         return [replace(notice, state=SENT, fault="") for notice in message.notices]
-
-    def _channel_send(self, receiver: Receiver, message: Message) -> None:
-        try:
-            receiver.channel.send(message, self._wording, self._clock())
-        except SendError:
-            raise
-        except Exception as error:
-            # What one message trips over must not end the telling of all others.
-            log.exception("event=notify_bug receiver=%s message=%s", receiver.name, message.id)
-            raise SendError("bug", type(error).__name__, of_message=True) from error
 
     def _failed(
         self, receiver: Receiver, message: Message, error: SendError, now: datetime
@@ -181,7 +173,8 @@ class Notifier:
             self._renewed[receiver.name] = now
             try:
                 if standing:
-                    receiver.channel.renew(standing, self._wording, self._clock())
+                    with _tripping(receiver, "renewed"):
+                        receiver.channel.renew(standing, self._wording, self._clock())
                     self._complaints.none(receiver.name)
             except SendError as error:
                 self._metrics.notifications_failed.labels(receiver.name).inc()
@@ -203,3 +196,15 @@ class Notifier:
                 self._buckets[name].take(at)
         self._counted_for = self._lease.holder
         log.info("event=notify_leads receivers=%s", ",".join(self._buckets))
+
+
+@contextmanager
+def _tripping(receiver: Receiver, message: str) -> Iterator[None]:
+    """What one message trips over must not end the telling of all others."""
+    try:
+        yield
+    except SendError:
+        raise
+    except Exception as error:
+        log.exception("event=notify_bug receiver=%s message=%s", receiver.name, message)
+        raise SendError("bug", type(error).__name__, of_message=True) from error
