@@ -130,7 +130,9 @@ def test_health_when_connections_say_nothing_then_few_are_kept_and_not_for_long(
             wait_until(lambda: descriptors() <= before + FLOOD + 80, 5)
         with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             asked = health_pb2.HealthCheckRequest()
-            answer = health_pb2_grpc.HealthStub(channel).Check(asked, timeout=20)
+            answer = health_pb2_grpc.HealthStub(channel).Check(
+                asked, timeout=20, wait_for_ready=True
+            )
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
     finally:
         server.stop()

@@ -51,6 +51,7 @@ def _served(rng: random.Random, number: int) -> Row:
     return served(BASE + timedelta(minutes=97 * number), took, model=model)
 
 
+@pytest.mark.timeout(600)
 @settings(RANDOM_BOOKS, max_examples=6)
 @given(rng=st.randoms(use_true_random=False))
 def test_views_by_day_when_days_stand_then_they_say_what_the_hours_say(

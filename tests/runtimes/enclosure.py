@@ -12,6 +12,7 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -73,11 +74,12 @@ class Enclosure:
         self.kill()
 
     def wait_for_socket(self, path: Path, seconds: float = 30.0) -> None:
-        """Return once this socket is there; fail with the daemon's log if it ends before."""
+        """Return once somebody listens there; fail with the daemon's log if it ends before."""
 
         def ready() -> bool:
             assert self._unshare.poll() is None, self._log.read_text("utf-8", "replace")
-            return path.is_socket()
+            with socket.socket(socket.AF_UNIX) as probe:
+                return probe.connect_ex(str(path)) == 0
 
         wait_until(ready, seconds)
 
