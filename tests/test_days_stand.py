@@ -52,7 +52,7 @@ def _served(rng: random.Random, number: int) -> Row:
 
 
 @pytest.mark.timeout(600)
-@settings(RANDOM_BOOKS, max_examples=6)
+@settings(RANDOM_BOOKS, max_examples=3)
 @given(rng=st.randoms(use_true_random=False))
 def test_views_by_day_when_days_stand_then_they_say_what_the_hours_say(
     client: Client, rng: random.Random

@@ -34,7 +34,7 @@ def ledger(client: Client) -> dict[Any, Any]:
     return {tuple(row[name] for name in names): row for row in rows}
 
 
-@settings(RANDOM_BOOKS, max_examples=10)
+@settings(RANDOM_BOOKS, max_examples=6)
 @given(rng=st.randoms(use_true_random=False))
 def test_ledger_when_rows_come_late_and_twice_then_it_balances_and_tells_the_truth(
     client: Client, rng: random.Random

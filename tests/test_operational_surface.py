@@ -267,7 +267,7 @@ def test_surface_when_the_fleet_was_not_observed_all_the_time_then_its_time_is_w
     assert found["speech"]["allocated_gpus"] == pytest.approx(0.2)
 
 
-@settings(RANDOM_BOOKS, max_examples=10)
+@settings(RANDOM_BOOKS, max_examples=5)
 @given(rng=st.randoms(use_true_random=False))
 def test_surface_when_a_fleet_is_random_then_it_is_what_its_rows_say(
     client: Client, rng: random.Random

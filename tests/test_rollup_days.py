@@ -96,7 +96,7 @@ def fleet_rows(fleet: Fleet) -> list[Row]:
 
 
 @pytest.mark.timeout(300)
-@settings(RANDOM_BOOKS, max_examples=6)
+@settings(RANDOM_BOOKS, max_examples=3)
 @given(rng=st.randoms(use_true_random=False))
 def test_views_by_day_when_hours_have_gone_then_they_say_what_the_hours_said(
     client: Client, rng: random.Random

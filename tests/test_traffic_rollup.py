@@ -65,7 +65,7 @@ def books(client: Client, grain: str) -> dict[tuple[Any, ...], Counter[Any]]:
     return told
 
 
-@settings(RANDOM_BOOKS, max_examples=8)
+@settings(RANDOM_BOOKS, max_examples=5)
 @given(rng=st.randoms(use_true_random=False))
 def test_traffic_when_sent_in_parts_and_again_then_hours_and_days_are_sums_of_each_window_once(
     client: Client, rng: random.Random
