@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from gpuledger_agent.expiry import ExpiryWatch
@@ -70,36 +71,36 @@ class Chores:
             self.stop.wait(LOOK_S)
 
     def _roll_up(self) -> None:
-        once = Once(log)
-        while not self.stop.is_set():
-            try:
-                with connect(self.store) as client:
-                    once.over("store", "event=rollup_begins")
-                    Rollup(client, refused=self.metrics.rollups_refused.inc).run(self.stop)
-            except (StoreError, ClickHouseError, OSError) as error:
-                once.warning("store", "event=rollup_waits reason=%r", one_line(error))
-                self.stop.wait(AGAIN_S)
+        def work(client: Client, once: Once) -> None:
+            once.over("store", "event=rollup_begins")
+            Rollup(client, refused=self.metrics.rollups_refused.inc).run(self.stop)
+
+        self._with_store(work, "event=rollup_waits reason=%r")
 
     def _evaluate_rules(self) -> None:
-        once = Once(log)
-        while not self.stop.is_set():
-            try:
-                with connect(self.store) as client:
-                    once.over("store", "event=findings_begin")
-                    Schedule(client, self.rules, self.findings_every_s).run(self.stop)
-            except (StoreError, ClickHouseError, OSError) as error:
-                once.warning("store", "event=findings_wait reason=%r", one_line(error))
-                self.stop.wait(AGAIN_S)
+        def work(client: Client, once: Once) -> None:
+            once.over("store", "event=findings_begin")
+            Schedule(client, self.rules, self.findings_every_s).run(self.stop)
+
+        self._with_store(work, "event=findings_wait reason=%r")
 
     def _notify(self) -> None:
-        once = Once(log)
         wording = Wording({rule.name: rule for rule in self.rules}, self.notify.link)
         notifier = Notifier(self.notify, wording, self.metrics)
+
+        def work(client: Client, once: Once) -> None:
+            once.over("store", "event=notify_begins")
+            notifier.run(client, self.stop)
+
+        self._with_store(work, "event=notify_waits reason=%r")
+
+    def _with_store(self, work: Callable[[Client, Once], None], waits: str) -> None:
+        """Work over one connection, and over another whenever ClickHouse has been away."""
+        once = Once(log)
         while not self.stop.is_set():
             try:
                 with connect(self.store) as client:
-                    once.over("store", "event=notify_begins")
-                    notifier.run(client, self.stop)
+                    work(client, once)
             except (StoreError, ClickHouseError, OSError) as error:
-                once.warning("store", "event=notify_waits reason=%r", one_line(error))
+                once.warning("store", waits, one_line(error))
                 self.stop.wait(AGAIN_S)
