@@ -8,7 +8,7 @@ from typing import Any
 
 from gpuledger_agent.config import ConfigError, check_speech
 from gpuledger_agent.dial import Trust
-from gpuledger_agent.options import COLLECTORS, option, trust_of
+from gpuledger_agent.options import COLLECTORS, key, option, trust_of
 from gpuledger_agent.settings_file import Refused
 
 
@@ -20,8 +20,7 @@ def collector_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def with_trust(**values: Any) -> Any:
-        keys = [name.replace("-", "_") for name in COLLECTORS]
-        taken = {key: values.pop(key) for key in keys}
+        taken = {name: values.pop(name) for name in map(key, COLLECTORS)}
         # In a file the others may stand for `serve`, too, which means something else by them.
         trust = trust_of(taken) if taken["collector"] else Trust()
         try:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from gpuledger_collector.store.client import one_line
+from gpuledger_collector.store.client import answered, one_line
 
 log = logging.getLogger(__name__)
 
@@ -23,16 +23,13 @@ class PutOff:
     `refused` is called each time one is put off.
     """
 
-    def __init__(
-        self, refused: Callable[[], object], now: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, refused: Callable[[], object]) -> None:
         self._refused = refused
-        self._now = now
         self._until: dict[str, float] = {}
 
     def names(self) -> list[str]:
         """Those to be left alone now."""
-        now = self._now()
+        now = time.monotonic()
         return [name for name, until in self._until.items() if until > now]
 
     @contextmanager
@@ -41,13 +38,13 @@ class PutOff:
         try:
             yield
         except ClickHouseError as error:
-            if "Code: " not in str(error):
+            if not answered(error):
                 raise
             self._refused()
             if name not in self._until:
                 text = "event=rollup_refused of=%r error=%r it is tried again, others go on"
                 log.warning(text, name, one_line(error))
-            self._until[name] = self._now() + PUT_OFF_S
+            self._until[name] = time.monotonic() + PUT_OFF_S
         else:
             if self._until.pop(name, None) is not None:
                 log.info("event=rollup_taken of=%r", name)

@@ -11,7 +11,14 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from gpuledger_agent.settings_file import Refused
 from gpuledger_collector import output
 from gpuledger_collector.config import store_options
-from gpuledger_collector.store.client import StoreConfig, StoreError, connect, one_line, reading
+from gpuledger_collector.store.client import (
+    StoreConfig,
+    StoreError,
+    answered,
+    connect,
+    one_line,
+    reading,
+)
 
 _FORMAT = re.compile(r"\bFORMAT\s+\w+\s*;?\s*\Z", re.IGNORECASE)
 """Asked for in the query, where the driver asks for its own."""
@@ -36,7 +43,7 @@ def query(sql: str, store: StoreConfig, form: str) -> None:
         except ClickHouseError as error:
             if "SYNTAX_ERROR" in str(error) and _FORMAT.search(text):
                 raise Refused("leave FORMAT out of the query: --format says it") from error
-            if "Code: " in str(error):
+            if answered(error):
                 raise Refused(one_line(error)) from error
             raise StoreError(f"{store.url}: {one_line(error)}") from error
     if form == "table" and not result.result_rows:

@@ -20,7 +20,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from gpuledger_collector.ledger.rules import Rule
-from gpuledger_collector.store.client import one_line
+from gpuledger_collector.store.client import answered, one_line
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def _evaluate_one(client: Client, rule: Rule, at: datetime) -> Outcome:
     try:
         found = _find(client, rule, at) if rule.enabled else []
     except ClickHouseError as error:
-        if "Code: " not in str(error):
+        if not answered(error):
             raise
         log.warning("event=rule_failed rule=%s reason=%r", rule.name, one_line(error))
         return Outcome(rule.name, error=one_line(error))

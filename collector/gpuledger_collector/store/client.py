@@ -95,6 +95,11 @@ def reading(client: Client) -> dict[str, str]:
     return {} if own and own.value != "0" else {"readonly": "2"}
 
 
+def answered(error: Exception) -> bool:
+    """Whether ClickHouse itself said so; else it could not be asked."""
+    return "Code: " in str(error)
+
+
 def one_line(error: Exception) -> str:
     """What ClickHouse or the network said, without stack, version and advertisement."""
     text = _from_network(error) or " ".join(str(error).split())
@@ -124,7 +129,7 @@ def remedy(error: Exception) -> str:
         return "; give a user who may (--username), or an embedded ClickHouse's directory (--data)"
     if "UNKNOWN_DATABASE" in str(error):
         return "; run gpuledger migrate, or name another (--database)"
-    return "" if "Code: " in str(error) else "; is it ClickHouse's HTTP port, and is it up?"
+    return "" if answered(error) else "; is it ClickHouse's HTTP port, and is it up?"
 
 
 def _create_database(config: StoreConfig) -> None:
