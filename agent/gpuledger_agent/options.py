@@ -157,13 +157,13 @@ def settings_but(*decided: str) -> Callable[[Command], Command]:
     def give(command: Command) -> Command:
         @wraps(command)
         def with_config(**values: Any) -> Any:
-            taken = {_key(name): _SETTINGS[name]["default"] for name in decided}
-            taken |= {name: values.pop(name) for name in map(_key, offered)}
+            taken = {key(name): _SETTINGS[name]["default"] for name in decided}
+            taken |= {name: values.pop(name) for name in map(key, offered)}
             return command(config=_config(taken), log_level=taken["log_level"], **values)
 
         given: Command = with_config
         for name in reversed(offered):
-            given = option(name, envvar=f"GPULEDGER_AGENT_{_key(name).upper()}")(given)
+            given = option(name, envvar=f"GPULEDGER_AGENT_{key(name).upper()}")(given)
         return given
 
     return give
@@ -200,7 +200,7 @@ def file_settings(path: Path | None) -> dict[str, Any]:
         return {}
     path = path or DEFAULT_FILE
     values = read_toml(path)
-    known = {*map(_key, _SETTINGS), *_TABLES} - set(_TABLES.values())
+    known = {*map(key, _SETTINGS), *_TABLES} - set(_TABLES.values())
     for name, value in values.items():
         if name not in known:
             raise Refused(
@@ -273,5 +273,6 @@ def _pairs(flag: str, pairs: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _key(flag: str) -> str:
+def key(flag: str) -> str:
+    """Under which a command is given the value of a flag."""
     return flag.replace("-", "_")
