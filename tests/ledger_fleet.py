@@ -14,7 +14,9 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
+from gpuledger_collector.rollup import TABLES as HOURLY
 from gpuledger_collector.rollup import Rollup
+from gpuledger_collector.rollup_days import VIEWS, table_of
 
 Row = dict[str, Any]
 
@@ -30,13 +32,9 @@ BASE = datetime.now(UTC).replace(hour=9, minute=0, second=0, microsecond=0) - ti
 TABLES = ("process_usage_raw", "gpu_usage_raw", "gpu_allocation_raw")
 
 EMPTIED = (
-    *(*TABLES, "touched_hours", "rolled_hours", "capacity_requests", "gpu_prices"),
-    *("usage_hourly_versions", "capacity_hourly_versions", "workload_hourly_versions"),
-    *("usage_daily_versions", "capacity_daily_versions", "ledger_daily_versions"),
-    *("resource_profile_versions", "rolled_days", "retention", "endpoint_traffic_raw"),
-    "owners_seen",
-    *("endpoint_hourly_versions", "isolation_hourly_versions"),
-    *("traffic_hourly_versions", "traffic_daily_versions", "scaling_verdict_versions"),
+    *(*TABLES, "endpoint_traffic_raw", "touched_hours", "rolled_hours", "rolled_days"),
+    *("owners_seen", "retention", "capacity_requests", "gpu_prices"),
+    *(*HOURLY, *map(table_of, VIEWS)),
 )
 
 GPU_MODELS = ("NVIDIA H100 80GB HBM3", "NVIDIA L4")
