@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import trustme
 
-from gpuledger_agent import dial, stream
 from gpuledger_agent.pem import PemFiles
 from gpuledger_agent.spool import Spool
 from tests.scripted_collector import ScriptedCollector, Session
@@ -22,22 +20,6 @@ from tests.waiting import wait_until
 
 AGENT = str(Path(sys.executable).parent / "gpuledger-agent")
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
-
-
-@pytest.fixture
-def mutual(certificates: Certificates) -> Iterator[ScriptedCollector]:
-    """A collector that lets in whom the CA knows."""
-    with ScriptedCollector(
-        credentials=server_credentials(certificates.files("collector", *COLLECTOR))
-    ) as listening:
-        yield listening
-
-
-@pytest.fixture
-def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Agents that look at their files all the time."""
-    monkeypatch.setattr(dial, "LOOK_S", 0.0)
-    monkeypatch.setattr(stream, "CHECK_S", 0.02)
 
 
 def served(session: Session, spool: Spool) -> None:

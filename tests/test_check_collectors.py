@@ -9,7 +9,6 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,15 +33,6 @@ from tests.waiting import wait_until
 
 AGENT = str(Path(sys.executable).parent / "gpuledger-agent")
 OK, WARN, FAIL = Verdict.OK, Verdict.WARN, Verdict.FAIL
-
-
-@pytest.fixture
-def mutual(certificates: Certificates) -> Iterator[ScriptedCollector]:
-    """A port at which TLS is spoken with whom the CA knows, and nothing else is to be had."""
-    with ScriptedCollector(
-        credentials=server_credentials(certificates.files("collector", *COLLECTOR))
-    ) as listening:
-        yield listening
 
 
 def asked(trust: Trust, address: str) -> dict[str, Check]:

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gpuledger_agent import dial, stream
 from gpuledger_agent.config import AgentConfig
 from gpuledger_agent.daemon import Daemon
 from gpuledger_agent.devices.nvml import NvmlLayer
@@ -141,14 +140,12 @@ def agent(files: PemFiles, address: str) -> Iterator[CollectorRegistry]:
         thread.join()
 
 
+@pytest.mark.usefixtures("watchful")
 def test_agent_when_its_certificate_is_replaced_then_it_tells_of_the_new_one(
     standin: Standin,
     ours: Ours,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dial, "LOOK_S", 0.0)
-    monkeypatch.setattr(stream, "CHECK_S", 0.02)
     standin.raw.gpus = 1
     shown = server_credentials(ours.files("books", *COLLECTOR, collector=True))
     files = ours.files("h1", days=30)

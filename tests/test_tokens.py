@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuledger_agent import bearer, dial, stream
+from gpuledger_agent import bearer
 from gpuledger_agent.check_collectors import collectors
 from gpuledger_agent.check_result import Verdict
 from gpuledger_agent.dial import Dialer, Trust
@@ -143,15 +143,10 @@ def test_token_when_both_are_known_for_a_while_then_agents_change_to_the_new_one
     assert filed(collector, holding(tmp_path, NEW), "h2") == [1]
 
 
+@pytest.mark.usefixtures("watchful")
 def test_agent_when_its_token_is_replaced_then_it_shows_the_new_one_on_another_stream(
-    scripted: ScriptedCollector,
-    spool: Spool,
-    start: Start,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    scripted: ScriptedCollector, spool: Spool, start: Start, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(dial, "LOOK_S", 0.0)
-    monkeypatch.setattr(stream, "CHECK_S", 0.02)
     start(scripted.address, dialer=holding(tmp_path, OLD))
     session = scripted.session()
     session.welcome()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from gpuledger_agent.dial import Dialer, Trust
 from gpuledger_agent.pem import PemFiles
+from tests.scripted_collector import ScriptedCollector
 
 COLLECTOR = ("localhost", "127.0.0.1")
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -129,3 +130,12 @@ def dialer(files: PemFiles, server_name: str = "") -> Dialer:
 @pytest.fixture
 def certificates(tmp_path: Path) -> Certificates:
     return Certificates(tmp_path / "tls")
+
+
+@pytest.fixture
+def mutual(certificates: Certificates) -> Iterator[ScriptedCollector]:
+    """A collector that lets in whom the CA knows."""
+    with ScriptedCollector(
+        credentials=server_credentials(certificates.files("collector", *COLLECTOR))
+    ) as listening:
+        yield listening

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gpuledger_agent import stream
+from gpuledger_agent import dial, stream
 from gpuledger_agent.dial import Dialer
 from gpuledger_agent.spool import Spool
 from gpuledger_agent.stream import Uplink
@@ -33,6 +33,13 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Agents that do not pause before they try again."""
     monkeypatch.setattr(stream, "BACKOFF_MAX_S", 0.01)
+
+
+@pytest.fixture
+def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Agents that look at their files all the time."""
+    monkeypatch.setattr(dial, "LOOK_S", 0.0)
+    monkeypatch.setattr(stream, "CHECK_S", 0.02)
 
 
 @pytest.fixture
