@@ -33,7 +33,7 @@ TABLES = ("process_usage_raw", "gpu_usage_raw", "gpu_allocation_raw")
 
 EMPTIED = (
     *(*TABLES, "endpoint_traffic_raw", "touched_hours", "rolled_hours", "rolled_days"),
-    *("owners_seen", "retention", "capacity_requests", "gpu_prices"),
+    *("owners_seen", "fleet_seen", "retention", "capacity_requests", "gpu_prices"),
     *(*HOURLY, *map(table_of, VIEWS)),
 )
 

@@ -38,7 +38,7 @@ INTERNAL = {"days_stand", "read_by_hour", "slo_list", "observed_hourly"}
 
 VIEWS = {path.name[3:-4] for path in (resources.files("gpuledger_sql") / "views").iterdir()}
 PUBLIC = sorted(VIEWS - INTERNAL)
-READABLE = sorted([*PUBLIC, "schema_migrations"])
+READABLE = sorted([*PUBLIC, "fleet_seen", "schema_migrations"])
 
 
 @pytest.fixture(scope="module")

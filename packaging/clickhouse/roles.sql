@@ -8,6 +8,7 @@ GRANT DROP TABLE, DROP VIEW ON gpuledger.* TO gpuledger_admin;
 GRANT SYSTEM MERGES, SYSTEM TTL MERGES ON gpuledger.* TO gpuledger_admin;
 GRANT TABLE ENGINE ON MergeTree TO gpuledger_admin;
 GRANT TABLE ENGINE ON ReplacingMergeTree TO gpuledger_admin;
+GRANT TABLE ENGINE ON SummingMergeTree TO gpuledger_admin;
 GRANT SELECT ON system.disks TO gpuledger_admin;
 GRANT SELECT ON system.parts TO gpuledger_admin;
 

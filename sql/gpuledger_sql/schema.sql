@@ -201,6 +201,22 @@ WHERE (hour >= (
     GROUP BY hour
 ));
 
+CREATE MATERIALIZED VIEW capacity_hourly_fleet TO fleet_seen
+(
+    `cluster` LowCardinality(String),
+    `host_pool` LowCardinality(String),
+    `gpu_model` LowCardinality(String),
+    `observed_ms` UInt64,
+    `mem_total_mib_ms` UInt64
+)
+AS SELECT
+    cluster,
+    host_pool,
+    gpu_model,
+    observed_ms,
+    mem_total_mib_ms
+FROM capacity_hourly_versions;
+
 CREATE TABLE capacity_hourly_versions
 (
     `hour` DateTime('UTC') COMMENT 'Start of the hour' CODEC(DoubleDelta, ZSTD(1)),
@@ -355,6 +371,7 @@ AS WITH
             pool,
             gpu_model,
             sum(c.gpus) AS gpus_now,
+            groupArray((c.team, c.model, c.gpus, c.mem, c.sm)) AS models,
             arrayReverseSort(groupArrayArray(arrayWithConstant(toUInt32(c.gpus), (c.mem_share, c.sm_share, c.team, c.model)))) AS replicas,
             arrayFold((plan, replica) -> if((((plan.2) + (replica.1)) <= 0.9) AND (((plan.3) + (replica.2)) <= 0.9), (plan.1, (plan.2) + (replica.1), (plan.3) + (replica.2), arrayPushBack(plan.4, plan.1)), (toUInt32((plan.1) + 1), replica.1, replica.2, arrayPushBack(plan.4, toUInt32((plan.1) + 1)))), replicas, (toUInt32(1), toFloat64(0), toFloat64(0), emptyArrayUInt32())) AS plan
         FROM candidates AS c
@@ -363,19 +380,19 @@ AS WITH
             gpu_model
     )
 SELECT
-    c.pool AS pool,
-    c.gpu_model AS gpu_model,
-    if(c.team = '', 'unattributed', c.team) AS team,
-    c.model AS model,
-    c.gpus AS gpus_now,
-    c.mem AS mem_mib_p99,
-    c.sm AS sm_pct_p95,
-    (p.plan.4)[indexOf(arrayMap(r -> (r.3, r.4), p.replicas), (c.team, c.model))] AS fits_on,
+    p.pool AS pool,
+    p.gpu_model AS gpu_model,
+    if((m.1) = '', 'unattributed', m.1) AS team,
+    m.2 AS model,
+    m.3 AS gpus_now,
+    m.4 AS mem_mib_p99,
+    m.5 AS sm_pct_p95,
+    (p.plan.4)[indexOf(arrayMap(r -> (r.3, r.4), p.replicas), (m.1, m.2))] AS fits_on,
     p.gpus_now AS pool_gpus_now,
     p.plan.1 AS pool_gpus_needed,
     greatest(pool_gpus_now - pool_gpus_needed, 0) AS saved_gpus
-FROM candidates AS c
-INNER JOIN plans AS p ON (p.pool = c.pool) AND (p.gpu_model = c.gpu_model)
+FROM plans AS p
+ARRAY JOIN p.models AS m
 WHERE pool_gpus_now > 1;
 
 CREATE VIEW days_stand
@@ -720,7 +737,7 @@ FROM
 ) AS f
 LEFT JOIN acks AS a ON a.id = f.id;
 
-CREATE VIEW fleet_seen
+CREATE TABLE fleet_seen
 (
     `cluster` LowCardinality(String) COMMENT 'Cluster of the hosts',
     `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs belong to',
@@ -728,36 +745,10 @@ CREATE VIEW fleet_seen
     `observed_ms` UInt64 COMMENT 'A weight: time observed, milliseconds of a whole GPU, some of it counted more than once',
     `mem_total_mib_ms` UInt64 COMMENT 'GPU memory x the same time, MiB x milliseconds; by observed_ms the memory of a whole GPU; 0 if unknown'
 )
-DEFINER = default SQL SECURITY DEFINER
-COMMENT 'Every cluster, pool and GPU model there was, also those whose hours have gone.'
-AS SELECT
-    cluster,
-    host_pool,
-    gpu_model,
-    sum(c.observed_ms) AS observed_ms,
-    sum(c.mem_total_mib_ms) AS mem_total_mib_ms
-FROM
-(
-    SELECT
-        cluster,
-        host_pool,
-        gpu_model,
-        observed_ms,
-        mem_total_mib_ms
-    FROM capacity_hourly_versions
-    UNION ALL
-    SELECT
-        cluster,
-        host_pool,
-        gpu_model,
-        observed_ms,
-        mem_total_mib_ms
-    FROM capacity_daily_versions
-) AS c
-GROUP BY
-    cluster,
-    host_pool,
-    gpu_model;
+ENGINE = SummingMergeTree
+ORDER BY (host_pool, gpu_model, cluster)
+SETTINGS index_granularity = 8192
+COMMENT 'Every cluster, pool and GPU model there was, in any version of any hour. Rows of the same add up.';
 
 CREATE VIEW gpu_allocation
 (
@@ -1227,18 +1218,15 @@ CREATE VIEW kept_from
 )
 DEFINER = default SQL SECURITY DEFINER
 COMMENT 'One row: what of the past is still there in full.'
-AS SELECT
-    maxIf(k.whole_from, k.kind = 'raw') AS raw_from,
-    maxIf(k.whole_from, k.kind = 'hourly') AS hourly_from
-FROM
-(
-    SELECT
-        kind,
-        argMax(r.days, r.applied_at) AS days,
-        greatest(max(r.whole_from), if(days = 0, toDateTime(0, 'UTC'), toStartOfDay(now('UTC')) - toIntervalDay(days - 1))) AS whole_from
-    FROM retention AS r
-    GROUP BY kind
-) AS k;
+AS WITH
+    toDateTime(0, 'UTC') AS ever,
+    toStartOfDay(now('UTC')) AS today,
+    argMaxIf(r.days, r.applied_at, r.kind = 'raw') AS raw_days,
+    argMaxIf(r.days, r.applied_at, r.kind = 'hourly') AS hourly_days
+SELECT
+    greatest(maxIf(r.whole_from, r.kind = 'raw'), if(raw_days = 0, ever, today - toIntervalDay(raw_days - 1))) AS raw_from,
+    greatest(maxIf(r.whole_from, r.kind = 'hourly'), if(hourly_days = 0, ever, today - toIntervalDay(hourly_days - 1))) AS hourly_from
+FROM retention AS r;
 
 CREATE VIEW ledger_balance
 (
@@ -1541,132 +1529,6 @@ AS WITH
         SELECT prices
         FROM gpu_price_list
     ) AS prices,
-    usage AS
-    (
-        SELECT
-            hour,
-            request_group,
-            cluster,
-            host_pool,
-            pool,
-            team,
-            model,
-            endpoint,
-            gpu_model,
-            u.held_ms + u.unheld_ms AS allocated,
-            held_ms,
-            active_ms,
-            busy_ms,
-            unmeasured_ms,
-            mem_mib_ms
-        FROM usage_by_request AS u
-    ),
-    asked AS
-    (
-        SELECT
-            hour,
-            request_group,
-            sum(r.requested_gpu_hours) * 3600000 AS requested
-        FROM requested_hourly AS r
-        GROUP BY
-            hour,
-            request_group
-    ),
-    claims AS
-    (
-        SELECT
-            hour,
-            request_group,
-            sum(u.allocated) AS claimed
-        FROM usage AS u
-        GROUP BY
-            hour,
-            request_group
-    ),
-    postings AS
-    (
-        SELECT
-            hour,
-            cluster,
-            host_pool,
-            pool,
-            team,
-            model,
-            endpoint,
-            gpu_model,
-            toFloat64(0) AS requested,
-            u.allocated AS allocated,
-            u.held_ms AS held,
-            u.active_ms AS active,
-            u.busy_ms AS busy,
-            u.unmeasured_ms AS unmeasured,
-            u.mem_mib_ms AS mem_mib_ms,
-            toFloat64(0) AS unclaimed
-        FROM usage AS u
-        UNION ALL
-        SELECT
-            a.hour,
-            g.fleet_cluster,
-            g.pool,
-            g.pool,
-            g.team,
-            g.model,
-            g.endpoint,
-            g.fleet_gpu_model,
-            a.requested,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            greatest(a.requested - c.claimed, 0)
-        FROM asked AS a
-        INNER JOIN request_groups AS g ON g.request_group = a.request_group
-        LEFT JOIN claims AS c ON (c.hour = a.hour) AND (c.request_group = a.request_group)
-    ),
-    fitting AS
-    (
-        SELECT
-            host_pool,
-            gpu_model,
-            arrayMap(price -> (price.priced_from, price.usd_per_gpu_hour), arrayFilter(price -> ((price.pool IN ('', k.host_pool)) AND ((price.gpu_model = '') OR (position(lowerUTF8(k.gpu_model), price.gpu_model) > 0))), prices)) AS prices
-        FROM
-        (
-            SELECT
-                host_pool,
-                gpu_model
-            FROM owners_seen
-            UNION DISTINCT
-            SELECT
-                pool,
-                fleet_gpu_model
-            FROM request_groups
-        ) AS k
-    ),
-    entries AS
-    (
-        SELECT
-            hour,
-            cluster,
-            pool,
-            team,
-            model,
-            endpoint,
-            gpu_model,
-            requested,
-            allocated,
-            held,
-            active,
-            busy,
-            unmeasured,
-            mem_mib_ms,
-            unclaimed,
-            p.unclaimed + ((p.allocated - p.unmeasured) - p.busy) AS waste,
-            (arrayFirst(price -> ((price.1) <= p.hour), f.prices)).2 AS usd
-        FROM postings AS p
-        LEFT JOIN fitting AS f ON (f.host_pool = p.host_pool) AND (f.gpu_model = p.gpu_model)
-    ),
     memory AS
     (
         SELECT
@@ -1675,6 +1537,124 @@ AS WITH
         FROM fleet_seen AS c
         WHERE c.observed_ms > 0
         GROUP BY gpu_model
+    ),
+    accounts AS
+    (
+        SELECT
+            k.owner AS owner,
+            k.request_group AS request_group,
+            k.cluster AS cluster,
+            k.pool AS pool,
+            k.team AS team,
+            k.model AS model,
+            k.endpoint AS endpoint,
+            k.gpu_model AS gpu_model,
+            m.gib AS gib,
+            arrayMap(price -> (price.priced_from, price.usd_per_gpu_hour), arrayFilter(price -> ((price.pool IN ('', k.host_pool)) AND ((price.gpu_model = '') OR (position(lowerUTF8(k.gpu_model), price.gpu_model) > 0))), prices)) AS prices
+        FROM
+        (
+            SELECT DISTINCT
+                owner,
+                0 AS request_group,
+                cluster,
+                host_pool,
+                pool,
+                team,
+                model,
+                endpoint,
+                gpu_model
+            FROM owners_seen
+            UNION ALL
+            SELECT
+                0,
+                request_group,
+                fleet_cluster,
+                pool,
+                pool,
+                team,
+                model,
+                endpoint,
+                fleet_gpu_model
+            FROM request_groups
+        ) AS k
+        ANY LEFT JOIN memory AS m ON m.gpu_model = k.gpu_model
+    ),
+    postings AS
+    (
+        SELECT
+            hour,
+            request_group,
+            owner,
+            toFloat64(0) AS requested,
+            u.held_ms + u.unheld_ms AS allocated,
+            u.held_ms AS held,
+            u.active_ms AS active,
+            u.busy_ms AS busy,
+            u.unmeasured_ms AS unmeasured,
+            u.mem_mib_ms AS mem_mib_ms
+        FROM usage_by_request AS u
+        UNION ALL
+        SELECT
+            hour,
+            request_group,
+            0,
+            sum(r.requested_gpu_hours) * 3600000,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0
+        FROM requested_hourly AS r
+        GROUP BY
+            hour,
+            request_group
+    ),
+    claims AS
+    (
+        SELECT
+            p.*,
+            if(p.requested = 0, 0, greatest(p.requested - sum(p.allocated) OVER (PARTITION BY hour, request_group), 0)) AS unclaimed
+        FROM postings AS p
+    ),
+    entries AS
+    (
+        WITH
+            (arrayFirst(price -> ((price.1) <= p.hour), k.prices)).2 AS price,
+            ifNull(price, 0) AS usd
+        SELECT
+            hour,
+            cluster,
+            pool,
+            team,
+            model,
+            endpoint,
+            gpu_model,
+            any(k.gib) AS gib,
+            sum(p.requested) AS requested,
+            sum(p.allocated) AS allocated,
+            sum(p.held) AS held,
+            sum(p.active) AS active,
+            sum(p.busy) AS busy,
+            sum(p.unmeasured) AS unmeasured,
+            sum(p.unclaimed) AS unclaimed,
+            sum(p.mem_mib_ms) AS mem_mib_ms,
+            countIf(price IS NOT NULL) > 0 AS priced,
+            sum(p.allocated * usd) AS allocated_usd,
+            sum(p.unclaimed * usd) AS unclaimed_usd,
+            sum(((p.allocated - p.active) - p.unmeasured) * usd) AS idle_usd,
+            sum((p.active - p.busy) * usd) AS underused_usd,
+            sumIf(p.unclaimed + ((p.allocated - p.unmeasured) - p.busy), price IS NULL) AS unpriced
+        FROM claims AS p
+        ANY LEFT JOIN accounts AS k ON (k.owner = p.owner) AND (k.request_group = if(p.owner = 0, p.request_group, 0))
+        GROUP BY
+            hour,
+            cluster,
+            pool,
+            team,
+            model,
+            endpoint,
+            gpu_model
     )
 SELECT
     e.hour AS hour,
@@ -1684,35 +1664,26 @@ SELECT
     e.model AS model,
     e.endpoint AS endpoint,
     e.gpu_model AS gpu_model,
-    sum(e.requested) / 3600000 AS requested_gpu_hours,
-    sum(e.allocated) / 3600000 AS allocated_gpu_hours,
-    sum(e.held) / 3600000 AS held_gpu_hours,
-    sum(e.active) / 3600000 AS active_gpu_hours,
-    sum(e.busy) / 3600000 AS busy_gpu_hours,
-    sum(e.unmeasured) / 3600000 AS unmeasured_gpu_hours,
-    sum(e.unclaimed) / 3600000 AS unclaimed_gpu_hours,
-    sum((e.allocated - e.active) - e.unmeasured) / 3600000 AS idle_gpu_hours,
-    sum(e.active - e.busy) / 3600000 AS underused_gpu_hours,
-    sum(e.waste) / 3600000 AS waste_gpu_hours,
-    sum(e.allocated * e.usd) / 3600000 AS allocated_usd,
-    sum(e.waste * e.usd) / 3600000 AS waste_usd,
-    sum(e.unclaimed * e.usd) / 3600000 AS unclaimed_usd,
-    sum(((e.allocated - e.active) - e.unmeasured) * e.usd) / 3600000 AS idle_usd,
-    sum((e.active - e.busy) * e.usd) / 3600000 AS underused_usd,
-    sumIf(e.waste, e.usd IS NULL) / 3600000 AS unpriced_waste_gpu_hours,
-    sum(e.requested * m.gib) / 3600000 AS requested_gib_hours,
-    sum(e.allocated * m.gib) / 3600000 AS allocated_gib_hours,
-    (sum(e.mem_mib_ms) / 1024) / 3600000 AS used_gib_hours
-FROM entries AS e
-LEFT JOIN memory AS m ON m.gpu_model = e.gpu_model
-GROUP BY
-    hour,
-    cluster,
-    pool,
-    team,
-    model,
-    endpoint,
-    gpu_model;
+    e.requested / 3600000 AS requested_gpu_hours,
+    e.allocated / 3600000 AS allocated_gpu_hours,
+    e.held / 3600000 AS held_gpu_hours,
+    e.active / 3600000 AS active_gpu_hours,
+    e.busy / 3600000 AS busy_gpu_hours,
+    e.unmeasured / 3600000 AS unmeasured_gpu_hours,
+    e.unclaimed / 3600000 AS unclaimed_gpu_hours,
+    ((e.allocated - e.active) - e.unmeasured) / 3600000 AS idle_gpu_hours,
+    (e.active - e.busy) / 3600000 AS underused_gpu_hours,
+    (((e.unclaimed + e.allocated) - e.unmeasured) - e.busy) / 3600000 AS waste_gpu_hours,
+    if(e.priced, e.allocated_usd / 3600000, NULL) AS allocated_usd,
+    if(e.priced, ((e.unclaimed_usd + e.idle_usd) + e.underused_usd) / 3600000, NULL) AS waste_usd,
+    if(e.priced, e.unclaimed_usd / 3600000, NULL) AS unclaimed_usd,
+    if(e.priced, e.idle_usd / 3600000, NULL) AS idle_usd,
+    if(e.priced, e.underused_usd / 3600000, NULL) AS underused_usd,
+    e.unpriced / 3600000 AS unpriced_waste_gpu_hours,
+    (e.requested * e.gib) / 3600000 AS requested_gib_hours,
+    (e.allocated * e.gib) / 3600000 AS allocated_gib_hours,
+    (e.mem_mib_ms / 1024) / 3600000 AS used_gib_hours
+FROM entries AS e;
 
 CREATE VIEW load_profile
 (
@@ -1930,48 +1901,20 @@ COMMENT 'Which collector sends notices: of the claims that have not ended, the e
 CREATE VIEW observed_hourly
 (
     `hour` DateTime('UTC') COMMENT 'Start of the hour; hours without telemetry are left out',
-    `pool` LowCardinality(String) COMMENT 'Pool of GPUs or of a capacity request',
+    `pool` LowCardinality(String) COMMENT 'Pool that the GPUs belong to; empty: all pools together',
     `seen_from` DateTime('UTC') COMMENT 'Start of the first window observed in the hour',
     `seen_until` DateTime('UTC') COMMENT 'End of the last window observed in the hour',
     `observed_gpu_ms_by_minute` Array(UInt64) COMMENT '60 values, one a minute: time observed, milliseconds of a whole GPU'
 )
 DEFINER = default SQL SECURITY DEFINER
 COMMENT 'What telemetry has seen of every pool, by hour.'
-AS WITH
-    gpu_pools AS
-    (
-        SELECT DISTINCT host_pool
-        FROM fleet_seen
-    ),
-    sources AS
-    (
-        SELECT
-            host_pool,
-            host_pool AS pool
-        FROM gpu_pools
-        UNION ALL
-        SELECT
-            g.host_pool,
-            r.pool
-        FROM gpu_pools AS g
-        CROSS JOIN
-        (
-            SELECT DISTINCT pool
-            FROM capacity_requests
-        ) AS r
-        WHERE r.pool NOT IN (
-            SELECT host_pool
-            FROM gpu_pools
-        )
-    )
-SELECT
+AS SELECT
     c.hour AS hour,
-    s.pool AS pool,
+    arrayJoin(arrayDistinct([c.host_pool, ''])) AS pool,
     min(c.first_seen) AS seen_from,
     max(c.last_seen) AS seen_until,
     sumForEach(c.observed_gpu_ms_by_minute) AS observed_gpu_ms_by_minute
 FROM capacity_hourly AS c
-INNER JOIN sources AS s ON s.host_pool = c.host_pool
 GROUP BY
     hour,
     pool;
@@ -2207,6 +2150,7 @@ WHERE (w.last_hour IS NOT NULL) OR (s.slos > 0) OR (r.requests > 0) OR (p.reques
 
 CREATE TABLE owners_seen
 (
+    `cluster` LowCardinality(String) COMMENT 'Cluster of the hosts',
     `host_pool` LowCardinality(String) COMMENT 'Pool that the GPUs belong to',
     `gpu_model` LowCardinality(String) COMMENT 'GPU model as NVML names it',
     `pool` LowCardinality(String) COMMENT 'Pool that the workload belongs to',
@@ -2217,7 +2161,7 @@ CREATE TABLE owners_seen
     `owner` UInt64 COMMENT 'The same as in usage_hourly'
 )
 ENGINE = ReplacingMergeTree
-ORDER BY (team, model, endpoint, use_case, pool, gpu_model, host_pool)
+ORDER BY (team, model, endpoint, use_case, pool, gpu_model, host_pool, cluster)
 SETTINGS index_granularity = 8192
 COMMENT 'Owners that stand in any version of any hour, with the GPUs that they used.';
 
@@ -2596,15 +2540,7 @@ CREATE VIEW request_groups
 DEFINER = default SQL SECURITY DEFINER
 COMMENT 'Kinds of capacity requests, each matched to the fleet.'
 AS WITH
-    (f.gpu_model != '') AND ((r.gpu_model = '') OR (positionCaseInsensitiveUTF8(f.gpu_model, r.gpu_model) > 0)) AS fits,
-    fleet AS
-    (
-        SELECT
-            cluster,
-            host_pool,
-            gpu_model
-        FROM fleet_seen
-    )
+    (f.gpu_model != '') AND ((r.gpu_model = '') OR (positionCaseInsensitiveUTF8(f.gpu_model, r.gpu_model) > 0)) AS fits
 SELECT
     r.request_group AS request_group,
     r.team AS team,
@@ -2616,7 +2552,7 @@ SELECT
     if(uniqExactIf(f.cluster, fits) = 1, anyIf(f.cluster, fits), '') AS fleet_cluster,
     if(uniqExactIf(f.gpu_model, fits) = 1, anyIf(f.gpu_model, fits), any(r.gpu_model)) AS fleet_gpu_model
 FROM capacity_requests AS r
-LEFT JOIN fleet AS f ON f.host_pool = r.pool
+LEFT JOIN fleet_seen AS f ON f.host_pool = r.pool
 GROUP BY
     request_group,
     team,
@@ -2669,7 +2605,7 @@ AS WITH
         SELECT
             id,
             request_group,
-            any(r.pool) AS pool,
+            any(r.observed_pool) AS observed_pool,
             greatest(min(r.counts_from), newest - toIntervalDay(7)) AS since,
             argMax(r.gpus, r.counts_from) AS gpus,
             gpus / sum(gpus) OVER (PARTITION BY request_group) AS part
@@ -2709,7 +2645,7 @@ AS WITH
             g.memory AS memory,
             g.memory_ms AS memory_ms
         FROM in_force AS i
-        INNER JOIN observed_hourly AS o ON o.pool = i.pool
+        INNER JOIN observed_hourly AS o ON o.pool = i.observed_pool
         LEFT JOIN got AS g ON (g.hour = o.hour) AND (g.request_group = i.request_group)
         WHERE o.hour >= toStartOfHour(i.since)
     ),
@@ -2773,7 +2709,7 @@ AS SELECT
     r.request_group AS request_group,
     sum(r.gpus * dateDiff('second', greatest(o.seen_from, r.counts_from), least(o.seen_until, r.counts_until))) / 3600 AS requested_gpu_hours
 FROM observed_hourly AS o
-INNER JOIN requests_in_force AS r ON r.pool = o.pool
+INNER JOIN requests_in_force AS r ON r.observed_pool = o.pool
 WHERE (r.counts_from < o.seen_until) AND (r.counts_until > o.seen_from)
 GROUP BY
     hour,
@@ -2792,7 +2728,8 @@ CREATE VIEW requests_in_force
     `gpu_model` LowCardinality(String) COMMENT 'Part of the GPU model name wanted; empty: any',
     `gpus` Float64 COMMENT 'GPUs requested',
     `counts_from` DateTime('UTC') COMMENT 'From when on this version counts',
-    `counts_until` DateTime('UTC') COMMENT 'Until when this version counts; far in the future if there is no end'
+    `counts_until` DateTime('UTC') COMMENT 'Until when this version counts; far in the future if there is no end',
+    `observed_pool` LowCardinality(String) COMMENT 'Pool of observed_hourly whose telemetry tells: its own if it has GPUs; empty, all of the fleet, if it is only the name of work on the GPUs of others'
 )
 DEFINER = default SQL SECURITY DEFINER
 COMMENT 'Approved versions of capacity requests with the time in which each counts.'
@@ -2829,7 +2766,11 @@ SELECT
     gpu_model,
     toFloat64(v.gpus) AS gpus,
     if(v.number = 1, v.requested_from, greatest(v.requested_from, toDateTime(v.applied_at, 'UTC'))) AS counts_from,
-    least(ifNull(v.requested_until, toDateTime('2106-01-01 00:00:00', 'UTC')), ifNull(toDateTime(v.replaced_at, 'UTC'), toDateTime('2106-01-01 00:00:00', 'UTC'))) AS counts_until
+    least(ifNull(v.requested_until, toDateTime('2106-01-01 00:00:00', 'UTC')), ifNull(toDateTime(v.replaced_at, 'UTC'), toDateTime('2106-01-01 00:00:00', 'UTC'))) AS counts_until,
+    if((v.pool IN (
+        SELECT host_pool
+        FROM fleet_seen
+    )), v.pool, '') AS observed_pool
 FROM versions AS v
 WHERE (v.status = 'approved') AND (counts_from < counts_until);
 
@@ -4101,7 +4042,7 @@ CREATE VIEW usage_by_request
     `model` LowCardinality(String) COMMENT 'Owner: model',
     `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
     `use_case` LowCardinality(String) COMMENT 'Owner: use case',
-    `owner` UInt64 COMMENT 'Same for rows of the same pool, team, model, endpoint, use case and GPU model',
+    `owner` UInt64 COMMENT 'Same for rows of the same cluster, host_pool, GPU model, pool, team, model, endpoint and use case',
     `held_ms` UInt64 COMMENT 'Time held, milliseconds of a whole GPU',
     `unheld_ms` UInt64 COMMENT 'Time granted without a process, milliseconds of a whole GPU',
     `active_ms` UInt64 COMMENT 'Time held in windows with SM time, milliseconds of a whole GPU',
@@ -4120,6 +4061,7 @@ AS WITH
     (
         SELECT
             o.owner AS owner,
+            any(r.observed_pool) AS observed_pool,
             arrayMap(ranked -> (ranked.2), arrayReverseSort(groupArray((((((r.endpoint != '') + (r.model != '')) + (r.use_case != '')) + (r.gpu_model != ''), r.endpoint != '', r.model != '', r.use_case != '', length(r.gpu_model)), (r.request_group, r.counts_from, r.counts_until))))) AS candidates
         FROM
         (
@@ -4160,8 +4102,8 @@ SELECT
     u.mem_mib_ms AS mem_mib_ms,
     u.mem_mib_histogram AS mem_mib_histogram
 FROM usage_hourly AS u
-LEFT JOIN observed_hourly AS o ON (o.hour = u.hour) AND (o.pool = u.pool)
-LEFT JOIN fitting AS f ON f.owner = u.owner;
+ANY LEFT JOIN fitting AS f ON f.owner = u.owner
+ANY LEFT JOIN observed_hourly AS o ON (o.hour = u.hour) AND (o.pool = f.observed_pool);
 
 CREATE VIEW usage_daily
 (
@@ -4304,7 +4246,7 @@ CREATE VIEW usage_hourly
     `model` LowCardinality(String) COMMENT 'Owner: model',
     `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
     `use_case` LowCardinality(String) COMMENT 'Owner: use case',
-    `owner` UInt64 COMMENT 'Same for rows of the same pool, team, model, endpoint, use case and GPU model',
+    `owner` UInt64 COMMENT 'Same for rows of the same cluster, host_pool, GPU model, pool, team, model, endpoint and use case',
     `held_ms` UInt64 COMMENT 'Time held, milliseconds of a whole GPU',
     `unheld_ms` UInt64 COMMENT 'Time granted without a process, milliseconds of a whole GPU',
     `active_ms` UInt64 COMMENT 'Time held in windows with SM time, milliseconds of a whole GPU',
@@ -4364,6 +4306,7 @@ WHERE (hour >= (
 
 CREATE MATERIALIZED VIEW usage_hourly_owners TO owners_seen
 (
+    `cluster` LowCardinality(String),
     `host_pool` LowCardinality(String),
     `gpu_model` LowCardinality(String),
     `pool` LowCardinality(String),
@@ -4374,6 +4317,7 @@ CREATE MATERIALIZED VIEW usage_hourly_owners TO owners_seen
     `owner` UInt64
 )
 AS SELECT DISTINCT
+    cluster,
     host_pool,
     gpu_model,
     pool,
@@ -4396,7 +4340,7 @@ CREATE TABLE usage_hourly_versions
     `model` LowCardinality(String) COMMENT 'Owner: model',
     `endpoint` LowCardinality(String) COMMENT 'Owner: endpoint',
     `use_case` LowCardinality(String) COMMENT 'Owner: use case',
-    `owner` UInt64 MATERIALIZED sipHash64(pool, team, model, endpoint, use_case, gpu_model) COMMENT 'Same for rows of the same pool, team, model, endpoint, use case and GPU model' CODEC(ZSTD(1)),
+    `owner` UInt64 MATERIALIZED sipHash64(cluster, host_pool, gpu_model, pool, team, model, endpoint, use_case) COMMENT 'Same for rows of the same owner on the same kind of GPUs: of all that a row of an hour is told from others by' CODEC(ZSTD(1)),
     `held_ms` UInt64 COMMENT 'Time held, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
     `unheld_ms` UInt64 COMMENT 'Time granted without a process, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),
     `active_ms` UInt64 COMMENT 'Time held in windows with SM time, milliseconds of a whole GPU' CODEC(T64, ZSTD(1)),

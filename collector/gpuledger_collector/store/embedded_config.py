@@ -54,6 +54,7 @@ _USERS = """<clickhouse>
         <query>GRANT DROP DATABASE, DROP TABLE, DROP VIEW ON *.*</query>
         <query>GRANT SYSTEM MERGES, SYSTEM TTL MERGES ON *.*</query>
         <query>GRANT TABLE ENGINE ON MergeTree, TABLE ENGINE ON ReplacingMergeTree</query>
+        <query>GRANT TABLE ENGINE ON SummingMergeTree</query>
       </grants>
     </{owner}>
   </users>

@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS usage_hourly_versions
     endpoint LowCardinality(String) COMMENT 'Owner: endpoint',
     use_case LowCardinality(String) COMMENT 'Owner: use case',
     -- Names come from strangers, who must not be able to make two owners look the same.
-    owner UInt64 MATERIALIZED sipHash64(pool, team, model, endpoint, use_case, gpu_model) CODEC(ZSTD(1)) COMMENT 'Same for rows of the same pool, team, model, endpoint, use case and GPU model',
+    owner UInt64 MATERIALIZED sipHash64(cluster, host_pool, gpu_model, pool, team, model, endpoint, use_case) CODEC(ZSTD(1)) COMMENT 'Same for rows of the same owner on the same kind of GPUs: of all that a row of an hour is told from others by',
     held_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Time held, milliseconds of a whole GPU',
     unheld_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Time granted without a process, milliseconds of a whole GPU',
     active_ms UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Time held in windows with SM time, milliseconds of a whole GPU',
@@ -60,6 +60,7 @@ COMMENT 'What each owner held and used, by hour, all versions. Read usage_hourly
 -- there are hurts nobody: it meets no hour.
 CREATE TABLE IF NOT EXISTS owners_seen
 (
+    cluster LowCardinality(String) COMMENT 'Cluster of the hosts',
     host_pool LowCardinality(String) COMMENT 'Pool that the GPUs belong to',
     gpu_model LowCardinality(String) COMMENT 'GPU model as NVML names it',
     pool LowCardinality(String) COMMENT 'Pool that the workload belongs to',
@@ -70,11 +71,11 @@ CREATE TABLE IF NOT EXISTS owners_seen
     owner UInt64 COMMENT 'The same as in usage_hourly'
 )
 ENGINE = ReplacingMergeTree
-ORDER BY (team, model, endpoint, use_case, pool, gpu_model, host_pool)
+ORDER BY (team, model, endpoint, use_case, pool, gpu_model, host_pool, cluster)
 COMMENT 'Owners that stand in any version of any hour, with the GPUs that they used.';
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS usage_hourly_owners TO owners_seen AS
-SELECT DISTINCT host_pool, gpu_model, pool, team, model, endpoint, use_case, owner
+SELECT DISTINCT cluster, host_pool, gpu_model, pool, team, model, endpoint, use_case, owner
 FROM usage_hourly_versions;
 
 CREATE TABLE IF NOT EXISTS capacity_hourly_versions
@@ -100,6 +101,24 @@ ORDER BY (hour, computed_at, host_pool, gpu_model, cluster)
 TTL toStartOfDay(hour) + INTERVAL 9673 HOUR
 SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
 COMMENT 'What the GPUs offered, by hour, all versions. Read capacity_hourly instead.';
+
+-- Which pools have GPUs, and of which models, is asked by all that matches requests to the fleet, and
+-- is to be known when the hours have gone.
+CREATE TABLE IF NOT EXISTS fleet_seen
+(
+    cluster LowCardinality(String) COMMENT 'Cluster of the hosts',
+    host_pool LowCardinality(String) COMMENT 'Pool that the GPUs belong to',
+    gpu_model LowCardinality(String) COMMENT 'GPU model as NVML names it',
+    observed_ms UInt64 COMMENT 'A weight: time observed, milliseconds of a whole GPU, some of it counted more than once',
+    mem_total_mib_ms UInt64 COMMENT 'GPU memory x the same time, MiB x milliseconds; by observed_ms the memory of a whole GPU; 0 if unknown'
+)
+ENGINE = SummingMergeTree
+ORDER BY (host_pool, gpu_model, cluster)
+COMMENT 'Every cluster, pool and GPU model there was, in any version of any hour. Rows of the same add up.';
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS capacity_hourly_fleet TO fleet_seen AS
+SELECT cluster, host_pool, gpu_model, observed_ms, mem_total_mib_ms
+FROM capacity_hourly_versions;
 
 CREATE TABLE IF NOT EXISTS workload_hourly_versions
 (

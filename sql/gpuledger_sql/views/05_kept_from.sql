@@ -8,19 +8,19 @@ CREATE OR REPLACE VIEW kept_from
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
+WITH
+    toDateTime(0, 'UTC') AS ever,
+    toStartOfDay(now('UTC')) AS today,
+    argMaxIf(r.days, r.applied_at, r.kind = 'raw') AS raw_days,
+    argMaxIf(r.days, r.applied_at, r.kind = 'hourly') AS hourly_days
 SELECT
-    maxIf(k.whole_from, k.kind = 'raw') AS raw_from,
-    maxIf(k.whole_from, k.kind = 'hourly') AS hourly_from
-FROM
-(
-    SELECT
-        kind,
-        argMax(r.days, r.applied_at) AS days,
-        greatest(
-            max(r.whole_from),
-            if(days = 0, toDateTime(0, 'UTC'), toStartOfDay(now('UTC')) - toIntervalDay(days - 1))
-        ) AS whole_from
-    FROM retention AS r
-    GROUP BY kind
-) AS k
+    greatest(
+        maxIf(r.whole_from, r.kind = 'raw'),
+        if(raw_days = 0, ever, today - toIntervalDay(raw_days - 1))
+    ) AS raw_from,
+    greatest(
+        maxIf(r.whole_from, r.kind = 'hourly'),
+        if(hourly_days = 0, ever, today - toIntervalDay(hourly_days - 1))
+    ) AS hourly_from
+FROM retention AS r
 COMMENT 'One row: what of the past is still there in full.'

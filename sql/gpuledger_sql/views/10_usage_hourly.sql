@@ -10,7 +10,7 @@ CREATE OR REPLACE VIEW usage_hourly
     model LowCardinality(String) COMMENT 'Owner: model',
     endpoint LowCardinality(String) COMMENT 'Owner: endpoint',
     use_case LowCardinality(String) COMMENT 'Owner: use case',
-    owner UInt64 COMMENT 'Same for rows of the same pool, team, model, endpoint, use case and GPU model',
+    owner UInt64 COMMENT 'Same for rows of the same cluster, host_pool, GPU model, pool, team, model, endpoint and use case',
     held_ms UInt64 COMMENT 'Time held, milliseconds of a whole GPU',
     unheld_ms UInt64 COMMENT 'Time granted without a process, milliseconds of a whole GPU',
     active_ms UInt64 COMMENT 'Time held in windows with SM time, milliseconds of a whole GPU',

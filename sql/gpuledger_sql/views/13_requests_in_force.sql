@@ -11,7 +11,8 @@ CREATE OR REPLACE VIEW requests_in_force
     gpu_model LowCardinality(String) COMMENT 'Part of the GPU model name wanted; empty: any',
     gpus Float64 COMMENT 'GPUs requested',
     counts_from DateTime('UTC') COMMENT 'From when on this version counts',
-    counts_until DateTime('UTC') COMMENT 'Until when this version counts; far in the future if there is no end'
+    counts_until DateTime('UTC') COMMENT 'Until when this version counts; far in the future if there is no end',
+    observed_pool LowCardinality(String) COMMENT 'Pool of observed_hourly whose telemetry tells: its own if it has GPUs; empty, all of the fleet, if it is only the name of work on the GPUs of others'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
@@ -38,7 +39,8 @@ SELECT
     least(
         ifNull(v.requested_until, toDateTime('2106-01-01 00:00:00', 'UTC')),
         ifNull(toDateTime(v.replaced_at, 'UTC'), toDateTime('2106-01-01 00:00:00', 'UTC'))
-    ) AS counts_until
+    ) AS counts_until,
+    if(v.pool IN (SELECT host_pool FROM fleet_seen), v.pool, '') AS observed_pool
 FROM versions AS v
 WHERE v.status = 'approved' AND counts_from < counts_until
 COMMENT 'Approved versions of capacity requests with the time in which each counts.'

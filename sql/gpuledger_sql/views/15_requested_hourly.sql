@@ -19,7 +19,7 @@ SELECT
         'second', greatest(o.seen_from, r.counts_from), least(o.seen_until, r.counts_until)
     )) / 3600 AS requested_gpu_hours
 FROM observed_hourly AS o
-INNER JOIN requests_in_force AS r ON r.pool = o.pool
+INNER JOIN requests_in_force AS r ON r.observed_pool = o.pool
 WHERE r.counts_from < o.seen_until AND r.counts_until > o.seen_from
 GROUP BY hour, id, request_group
 COMMENT 'What every capacity request asked for, by hour.'

@@ -14,8 +14,7 @@ CREATE OR REPLACE VIEW request_groups
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
 WITH
-    f.gpu_model != '' AND (r.gpu_model = '' OR positionCaseInsensitiveUTF8(f.gpu_model, r.gpu_model) > 0) AS fits,
-    fleet AS (SELECT cluster, host_pool, gpu_model FROM fleet_seen)
+    f.gpu_model != '' AND (r.gpu_model = '' OR positionCaseInsensitiveUTF8(f.gpu_model, r.gpu_model) > 0) AS fits
 SELECT
     r.request_group AS request_group,
     r.team AS team,
@@ -27,6 +26,6 @@ SELECT
     if(uniqExactIf(f.cluster, fits) = 1, anyIf(f.cluster, fits), '') AS fleet_cluster,
     if(uniqExactIf(f.gpu_model, fits) = 1, anyIf(f.gpu_model, fits), any(r.gpu_model)) AS fleet_gpu_model
 FROM capacity_requests AS r
-LEFT JOIN fleet AS f ON f.host_pool = r.pool
+LEFT JOIN fleet_seen AS f ON f.host_pool = r.pool
 GROUP BY request_group, team, pool, model, endpoint, use_case
 COMMENT 'Kinds of capacity requests, each matched to the fleet.'

@@ -14,7 +14,7 @@ CREATE OR REPLACE VIEW usage_by_request
     model LowCardinality(String) COMMENT 'Owner: model',
     endpoint LowCardinality(String) COMMENT 'Owner: endpoint',
     use_case LowCardinality(String) COMMENT 'Owner: use case',
-    owner UInt64 COMMENT 'Same for rows of the same pool, team, model, endpoint, use case and GPU model',
+    owner UInt64 COMMENT 'Same for rows of the same cluster, host_pool, GPU model, pool, team, model, endpoint and use case',
     held_ms UInt64 COMMENT 'Time held, milliseconds of a whole GPU',
     unheld_ms UInt64 COMMENT 'Time granted without a process, milliseconds of a whole GPU',
     active_ms UInt64 COMMENT 'Time held in windows with SM time, milliseconds of a whole GPU',
@@ -33,6 +33,7 @@ WITH
     (
         SELECT
             o.owner AS owner,
+            any(r.observed_pool) AS observed_pool,
             arrayMap(ranked -> ranked.2, arrayReverseSort(groupArray((
                 (
                     (r.endpoint != '') + (r.model != '') + (r.use_case != '') + (r.gpu_model != ''),
@@ -40,11 +41,7 @@ WITH
                 ),
                 (r.request_group, r.counts_from, r.counts_until)
             )))) AS candidates
-        FROM
-        (
-            SELECT DISTINCT owner, team, pool, model, endpoint, use_case, gpu_model
-            FROM owners_seen
-        ) AS o
+        FROM (SELECT DISTINCT owner, team, pool, model, endpoint, use_case, gpu_model FROM owners_seen) AS o
         INNER JOIN requests_in_force AS r ON r.team = o.team AND r.pool = o.pool
         WHERE r.model IN ('', o.model)
             AND r.endpoint IN ('', o.endpoint)
@@ -77,6 +74,6 @@ SELECT
     u.mem_mib_ms AS mem_mib_ms,
     u.mem_mib_histogram AS mem_mib_histogram
 FROM usage_hourly AS u
-LEFT JOIN observed_hourly AS o ON o.hour = u.hour AND o.pool = u.pool
-LEFT JOIN fitting AS f ON f.owner = u.owner
+LEFT ANY JOIN fitting AS f ON f.owner = u.owner
+LEFT ANY JOIN observed_hourly AS o ON o.hour = u.hour AND o.pool = f.observed_pool
 COMMENT 'Hourly usage with the kind of capacity request it belongs to.'

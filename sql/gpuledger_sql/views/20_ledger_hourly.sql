@@ -35,55 +35,26 @@ DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
 WITH
     (SELECT prices FROM gpu_price_list) AS prices,
-    usage AS
+    memory AS
+    (
+        SELECT gpu_model, sum(c.mem_total_mib_ms) / sum(c.observed_ms) / 1024 AS gib
+        FROM fleet_seen AS c
+        WHERE c.observed_ms > 0
+        GROUP BY gpu_model
+    ),
+    -- What usage and requests are entered as: there are few, so names and prices are looked up once.
+    accounts AS
     (
         SELECT
-            hour, request_group, cluster, host_pool, pool, team, model, endpoint, gpu_model,
-            u.held_ms + u.unheld_ms AS allocated,
-            held_ms, active_ms, busy_ms, unmeasured_ms, mem_mib_ms
-        FROM usage_by_request AS u
-    ),
-    asked AS
-    (
-        SELECT hour, request_group, sum(r.requested_gpu_hours) * 3600000 AS requested
-        FROM requested_hourly AS r
-        GROUP BY hour, request_group
-    ),
-    claims AS
-    (
-        SELECT hour, request_group, sum(u.allocated) AS claimed
-        FROM usage AS u
-        GROUP BY hour, request_group
-    ),
-    postings AS
-    (
-        SELECT
-            hour, cluster, host_pool, pool, team, model, endpoint, gpu_model,
-            toFloat64(0) AS requested,
-            u.allocated AS allocated,
-            u.held_ms AS held,
-            u.active_ms AS active,
-            u.busy_ms AS busy,
-            u.unmeasured_ms AS unmeasured,
-            u.mem_mib_ms AS mem_mib_ms,
-            toFloat64(0) AS unclaimed
-        FROM usage AS u
-        UNION ALL
-        SELECT
-            a.hour,
-            g.fleet_cluster, g.pool, g.pool, g.team, g.model, g.endpoint, g.fleet_gpu_model,
-            a.requested,
-            0, 0, 0, 0, 0, 0,
-            greatest(a.requested - c.claimed, 0)
-        FROM asked AS a
-        INNER JOIN request_groups AS g ON g.request_group = a.request_group
-        LEFT JOIN claims AS c ON c.hour = a.hour AND c.request_group = a.request_group
-    ),
-    fitting AS
-    (
-        SELECT
-            host_pool,
-            gpu_model,
+            k.owner AS owner,
+            k.request_group AS request_group,
+            k.cluster AS cluster,
+            k.pool AS pool,
+            k.team AS team,
+            k.model AS model,
+            k.endpoint AS endpoint,
+            k.gpu_model AS gpu_model,
+            m.gib AS gib,
             arrayMap(
                 price -> (price.priced_from, price.usd_per_gpu_hour),
                 arrayFilter(
@@ -94,27 +65,76 @@ WITH
             ) AS prices
         FROM
         (
-            SELECT host_pool, gpu_model FROM owners_seen
-            UNION DISTINCT
-            SELECT pool, fleet_gpu_model FROM request_groups
+            SELECT DISTINCT
+                owner, 0 AS request_group, cluster, host_pool, pool, team, model, endpoint, gpu_model
+            FROM owners_seen
+            UNION ALL
+            SELECT 0, request_group, fleet_cluster, pool, pool, team, model, endpoint, fleet_gpu_model
+            FROM request_groups
         ) AS k
+        LEFT ANY JOIN memory AS m ON m.gpu_model = k.gpu_model
+    ),
+    postings AS
+    (
+        SELECT
+            hour,
+            request_group,
+            owner,
+            toFloat64(0) AS requested,
+            u.held_ms + u.unheld_ms AS allocated,
+            u.held_ms AS held,
+            u.active_ms AS active,
+            u.busy_ms AS busy,
+            u.unmeasured_ms AS unmeasured,
+            u.mem_mib_ms AS mem_mib_ms
+        FROM usage_by_request AS u
+        UNION ALL
+        SELECT hour, request_group, 0, sum(r.requested_gpu_hours) * 3600000, 0, 0, 0, 0, 0, 0
+        FROM requested_hourly AS r
+        GROUP BY hour, request_group
+    ),
+    claims AS
+    (
+        SELECT
+            p.*,
+            if(
+                p.requested = 0, 0,
+                greatest(p.requested - sum(p.allocated) OVER (PARTITION BY hour, request_group), 0)
+            ) AS unclaimed
+        FROM postings AS p
     ),
     entries AS
     (
+        WITH
+            arrayFirst(price -> price.1 <= p.hour, k.prices).2 AS price,
+            ifNull(price, 0) AS usd
         SELECT
-            hour, cluster, pool, team, model, endpoint, gpu_model,
-            requested, allocated, held, active, busy, unmeasured, mem_mib_ms, unclaimed,
-            p.unclaimed + (p.allocated - p.unmeasured - p.busy) AS waste,
-            arrayFirst(price -> price.1 <= p.hour, f.prices).2 AS usd
-        FROM postings AS p
-        LEFT JOIN fitting AS f ON f.host_pool = p.host_pool AND f.gpu_model = p.gpu_model
-    ),
-    memory AS
-    (
-        SELECT gpu_model, sum(c.mem_total_mib_ms) / sum(c.observed_ms) / 1024 AS gib
-        FROM fleet_seen AS c
-        WHERE c.observed_ms > 0
-        GROUP BY gpu_model
+            hour,
+            cluster,
+            pool,
+            team,
+            model,
+            endpoint,
+            gpu_model,
+            any(k.gib) AS gib,
+            sum(p.requested) AS requested,
+            sum(p.allocated) AS allocated,
+            sum(p.held) AS held,
+            sum(p.active) AS active,
+            sum(p.busy) AS busy,
+            sum(p.unmeasured) AS unmeasured,
+            sum(p.unclaimed) AS unclaimed,
+            sum(p.mem_mib_ms) AS mem_mib_ms,
+            countIf(price IS NOT NULL) > 0 AS priced,
+            sum(p.allocated * usd) AS allocated_usd,
+            sum(p.unclaimed * usd) AS unclaimed_usd,
+            sum((p.allocated - p.active - p.unmeasured) * usd) AS idle_usd,
+            sum((p.active - p.busy) * usd) AS underused_usd,
+            sumIf(p.unclaimed + (p.allocated - p.unmeasured - p.busy), price IS NULL) AS unpriced
+        FROM claims AS p
+        LEFT ANY JOIN accounts AS k
+            ON k.owner = p.owner AND k.request_group = if(p.owner = 0, p.request_group, 0)
+        GROUP BY hour, cluster, pool, team, model, endpoint, gpu_model
     )
 SELECT
     e.hour AS hour,
@@ -124,26 +144,24 @@ SELECT
     e.model AS model,
     e.endpoint AS endpoint,
     e.gpu_model AS gpu_model,
-    sum(e.requested) / 3600000 AS requested_gpu_hours,
-    sum(e.allocated) / 3600000 AS allocated_gpu_hours,
-    sum(e.held) / 3600000 AS held_gpu_hours,
-    sum(e.active) / 3600000 AS active_gpu_hours,
-    sum(e.busy) / 3600000 AS busy_gpu_hours,
-    sum(e.unmeasured) / 3600000 AS unmeasured_gpu_hours,
-    sum(e.unclaimed) / 3600000 AS unclaimed_gpu_hours,
-    sum(e.allocated - e.active - e.unmeasured) / 3600000 AS idle_gpu_hours,
-    sum(e.active - e.busy) / 3600000 AS underused_gpu_hours,
-    sum(e.waste) / 3600000 AS waste_gpu_hours,
-    sum(e.allocated * e.usd) / 3600000 AS allocated_usd,
-    sum(e.waste * e.usd) / 3600000 AS waste_usd,
-    sum(e.unclaimed * e.usd) / 3600000 AS unclaimed_usd,
-    sum((e.allocated - e.active - e.unmeasured) * e.usd) / 3600000 AS idle_usd,
-    sum((e.active - e.busy) * e.usd) / 3600000 AS underused_usd,
-    sumIf(e.waste, e.usd IS NULL) / 3600000 AS unpriced_waste_gpu_hours,
-    sum(e.requested * m.gib) / 3600000 AS requested_gib_hours,
-    sum(e.allocated * m.gib) / 3600000 AS allocated_gib_hours,
-    sum(e.mem_mib_ms) / 1024 / 3600000 AS used_gib_hours
+    e.requested / 3600000 AS requested_gpu_hours,
+    e.allocated / 3600000 AS allocated_gpu_hours,
+    e.held / 3600000 AS held_gpu_hours,
+    e.active / 3600000 AS active_gpu_hours,
+    e.busy / 3600000 AS busy_gpu_hours,
+    e.unmeasured / 3600000 AS unmeasured_gpu_hours,
+    e.unclaimed / 3600000 AS unclaimed_gpu_hours,
+    (e.allocated - e.active - e.unmeasured) / 3600000 AS idle_gpu_hours,
+    (e.active - e.busy) / 3600000 AS underused_gpu_hours,
+    (e.unclaimed + e.allocated - e.unmeasured - e.busy) / 3600000 AS waste_gpu_hours,
+    if(e.priced, e.allocated_usd / 3600000, NULL) AS allocated_usd,
+    if(e.priced, (e.unclaimed_usd + e.idle_usd + e.underused_usd) / 3600000, NULL) AS waste_usd,
+    if(e.priced, e.unclaimed_usd / 3600000, NULL) AS unclaimed_usd,
+    if(e.priced, e.idle_usd / 3600000, NULL) AS idle_usd,
+    if(e.priced, e.underused_usd / 3600000, NULL) AS underused_usd,
+    e.unpriced / 3600000 AS unpriced_waste_gpu_hours,
+    e.requested * e.gib / 3600000 AS requested_gib_hours,
+    e.allocated * e.gib / 3600000 AS allocated_gib_hours,
+    e.mem_mib_ms / 1024 / 3600000 AS used_gib_hours
 FROM entries AS e
-LEFT JOIN memory AS m ON m.gpu_model = e.gpu_model
-GROUP BY hour, cluster, pool, team, model, endpoint, gpu_model
 COMMENT 'The ledger: requested against held and used, by hour and owner. Units are in the column names; see docs/books.md.'

@@ -48,7 +48,7 @@ WITH
         SELECT
             id,
             request_group,
-            any(r.pool) AS pool,
+            any(r.observed_pool) AS observed_pool,
             greatest(min(r.counts_from), newest - INTERVAL 7 DAY) AS since,
             argMax(r.gpus, r.counts_from) AS gpus,
             gpus / sum(gpus) OVER (PARTITION BY request_group) AS part
@@ -89,7 +89,7 @@ WITH
             g.memory AS memory,
             g.memory_ms AS memory_ms
         FROM in_force AS i
-        INNER JOIN observed_hourly AS o ON o.pool = i.pool
+        INNER JOIN observed_hourly AS o ON o.pool = i.observed_pool
         LEFT JOIN got AS g ON g.hour = o.hour AND g.request_group = i.request_group
         WHERE o.hour >= toStartOfHour(i.since)
     ),

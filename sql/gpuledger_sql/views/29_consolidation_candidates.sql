@@ -78,6 +78,7 @@ WITH
             pool,
             gpu_model,
             sum(c.gpus) AS gpus_now,
+            groupArray((c.team, c.model, c.gpus, c.mem, c.sm)) AS models,
             arrayReverseSort(groupArrayArray(
                 arrayWithConstant(toUInt32(c.gpus), (c.mem_share, c.sm_share, c.team, c.model))
             )) AS replicas,
@@ -98,18 +99,18 @@ WITH
         GROUP BY pool, gpu_model
     )
 SELECT
-    c.pool AS pool,
-    c.gpu_model AS gpu_model,
-    if(c.team = '', 'unattributed', c.team) AS team,
-    c.model AS model,
-    c.gpus AS gpus_now,
-    c.mem AS mem_mib_p99,
-    c.sm AS sm_pct_p95,
-    p.plan.4[indexOf(arrayMap(r -> (r.3, r.4), p.replicas), (c.team, c.model))] AS fits_on,
+    p.pool AS pool,
+    p.gpu_model AS gpu_model,
+    if(m.1 = '', 'unattributed', m.1) AS team,
+    m.2 AS model,
+    m.3 AS gpus_now,
+    m.4 AS mem_mib_p99,
+    m.5 AS sm_pct_p95,
+    p.plan.4[indexOf(arrayMap(r -> (r.3, r.4), p.replicas), (m.1, m.2))] AS fits_on,
     p.gpus_now AS pool_gpus_now,
     p.plan.1 AS pool_gpus_needed,
     greatest(pool_gpus_now - pool_gpus_needed, 0) AS saved_gpus
-FROM candidates AS c
-INNER JOIN plans AS p ON p.pool = c.pool AND p.gpu_model = c.gpu_model
+FROM plans AS p
+ARRAY JOIN p.models AS m
 WHERE pool_gpus_now > 1
 COMMENT 'Small models of a pool that would fit together on fewer GPUs, with a packing.'
