@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+
 import pytest
 
 pytest_plugins = [
@@ -41,3 +44,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files, that workers end together; the others stay shuffled."""
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+
+
+@pytest.fixture(autouse=True)
+def level_as_it_was() -> Iterator[None]:
+    """A command that is run within a test sets the log level of this whole process."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    root.setLevel(level)

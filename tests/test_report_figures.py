@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -265,13 +265,14 @@ def test_profiles_when_the_period_is_a_day_then_they_are_those_of_the_daily_view
 def test_steps_when_the_present_hour_is_not_whole_then_it_is_left_out(
     client: Client, database: StoreConfig
 ) -> None:
-    fill(client, work([END - timedelta(minutes=m) for m in range(61, 0, -1)]))
-    late = work([END + timedelta(minutes=m) for m in range(3)])
+    present = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    fill(client, work([present - timedelta(minutes=m) for m in range(61, 0, -1)]))
+    late = work([present + timedelta(minutes=m) for m in range(3)])
     insert(client, "process_usage_raw", late)
     Rollup(client, settle_s=0).run_once()
     steps = rows(reviewed(database, "--since", "3h"), "books", level="step")
     assert [row["from"] for row in steps] == [
-        f"{END - timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}" for hours in (2, 1)
+        f"{present - timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}" for hours in (2, 1)
     ]
     assert [steps[-1][name] for name in ("hours", "allocated_gpu_hours")] == [1, 1]
 

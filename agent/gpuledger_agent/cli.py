@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from pathlib import Path
 from types import FrameType
@@ -18,6 +17,7 @@ from gpuledger_agent.core_dumps import forbid_core_dumps, trace_crashes
 from gpuledger_agent.daemon import Daemon
 from gpuledger_agent.devices.nvml import NvmlLayer
 from gpuledger_agent.followed import FileRefused
+from gpuledger_agent.leaving import leave
 from gpuledger_agent.options import load_file, settings
 from gpuledger_agent.sample import as_json, as_table, take_sample
 from gpuledger_agent.service_manager import ServiceManager
@@ -128,4 +128,4 @@ def main() -> None:
         code = error.exit_code
     except click.Abort:
         code = 130
-    sys.exit(code)
+    leave(code)

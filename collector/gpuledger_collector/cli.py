@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from gpuledger_agent.core_dumps import forbid_core_dumps, trace_crashes
+from gpuledger_agent.leaving import leave
 from gpuledger_collector.config import load_file
 from gpuledger_collector.store.client import StoreError
 
@@ -113,4 +114,4 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         code = 0
-    sys.exit(code)
+    leave(code)

@@ -215,7 +215,8 @@ AS SELECT
     gpu_model,
     observed_ms,
     mem_total_mib_ms
-FROM capacity_hourly_versions;
+FROM capacity_hourly_versions
+WHERE observed_ms > 0;
 
 CREATE TABLE capacity_hourly_versions
 (
@@ -345,7 +346,6 @@ AS WITH
             gpu_model,
             sum(c.mem_total_mib_ms) / sum(c.observed_ms) AS mib
         FROM fleet_seen AS c
-        WHERE c.observed_ms > 0
         GROUP BY gpu_model
     ),
     candidates AS
@@ -1535,7 +1535,6 @@ AS WITH
             gpu_model,
             (sum(c.mem_total_mib_ms) / sum(c.observed_ms)) / 1024 AS gib
         FROM fleet_seen AS c
-        WHERE c.observed_ms > 0
         GROUP BY gpu_model
     ),
     accounts AS

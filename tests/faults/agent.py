@@ -11,8 +11,10 @@ import click
 
 from gpuledger_agent import log
 from gpuledger_agent.config import AgentConfig
+from gpuledger_agent.core_dumps import trace_crashes
 from gpuledger_agent.daemon import Daemon
 from gpuledger_agent.encode import row_count
+from gpuledger_agent.leaving import leave
 from gpuledger_agent.spool_state import SpoolError
 from gpuledger_proto.v1 import telemetry_pb2 as wire
 from tests.faults.course import GRID_S, Course
@@ -47,6 +49,7 @@ def main(
 ) -> None:
     """Live one life of a host's agent, until SIGTERM or worse."""
     log.configure("info")
+    trace_crashes()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     config = AgentConfig(
@@ -99,4 +102,4 @@ def _overhear(daemon: Daemon, notes: Diary) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    leave(main(standalone_mode=False))

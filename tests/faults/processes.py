@@ -85,7 +85,7 @@ class Managed:
             self._gone(self._down_s)
         elif self._end_by is not None and now > self._end_by:
             self.surprises.append(f"{self.name} did not end within {END_S:.0f} s of SIGTERM")
-            process.kill()
+            process.send_signal(signal.SIGABRT)  # then its log says where it was
 
     def end(self) -> None:
         """SIGTERM, and it is not started again; `ended` says when that is done."""

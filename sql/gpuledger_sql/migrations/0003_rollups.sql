@@ -118,7 +118,8 @@ COMMENT 'Every cluster, pool and GPU model there was, in any version of any hour
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS capacity_hourly_fleet TO fleet_seen AS
 SELECT cluster, host_pool, gpu_model, observed_ms, mem_total_mib_ms
-FROM capacity_hourly_versions;
+FROM capacity_hourly_versions
+WHERE observed_ms > 0;
 
 CREATE TABLE IF NOT EXISTS workload_hourly_versions
 (

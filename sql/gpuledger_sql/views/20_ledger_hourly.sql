@@ -39,7 +39,6 @@ WITH
     (
         SELECT gpu_model, sum(c.mem_total_mib_ms) / sum(c.observed_ms) / 1024 AS gib
         FROM fleet_seen AS c
-        WHERE c.observed_ms > 0
         GROUP BY gpu_model
     ),
     -- What usage and requests are entered as: there are few, so names and prices are looked up once.

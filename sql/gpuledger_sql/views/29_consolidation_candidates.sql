@@ -58,7 +58,6 @@ WITH
     (
         SELECT gpu_model, sum(c.mem_total_mib_ms) / sum(c.observed_ms) AS mib
         FROM fleet_seen AS c
-        WHERE c.observed_ms > 0
         GROUP BY gpu_model
     ),
     candidates AS
