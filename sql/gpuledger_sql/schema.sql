@@ -1540,11 +1540,11 @@ AS WITH
     accounts AS
     (
         SELECT
-            k.owner AS owner,
-            k.request_group AS request_group,
+            k.account AS account,
+            sipHash64(k.cluster, k.pool, k.team, k.model, k.endpoint, k.gpu_model) AS entry,
             k.cluster AS cluster,
             k.pool AS pool,
-            k.team AS team,
+            toLowCardinality(if(k.team = '', 'unattributed', k.team)) AS team,
             k.model AS model,
             k.endpoint AS endpoint,
             k.gpu_model AS gpu_model,
@@ -1553,8 +1553,7 @@ AS WITH
         FROM
         (
             SELECT DISTINCT
-                owner,
-                0 AS request_group,
+                owner AS account,
                 cluster,
                 host_pool,
                 pool,
@@ -1565,7 +1564,6 @@ AS WITH
             FROM owners_seen
             UNION ALL
             SELECT
-                0,
                 request_group,
                 fleet_cluster,
                 pool,
@@ -1583,7 +1581,7 @@ AS WITH
         SELECT
             hour,
             request_group,
-            owner,
+            u.owner AS account,
             toFloat64(0) AS requested,
             u.held_ms + u.unheld_ms AS allocated,
             u.held_ms AS held,
@@ -1596,7 +1594,7 @@ AS WITH
         SELECT
             hour,
             request_group,
-            0,
+            request_group,
             sum(r.requested_gpu_hours) * 3600000,
             0,
             0,
@@ -1623,13 +1621,7 @@ AS WITH
             ifNull(price, 0) AS usd
         SELECT
             hour,
-            cluster,
-            pool,
-            team,
-            model,
-            endpoint,
-            gpu_model,
-            any(k.gib) AS gib,
+            entry,
             sum(p.requested) AS requested,
             sum(p.allocated) AS allocated,
             sum(p.held) AS held,
@@ -1645,24 +1637,19 @@ AS WITH
             sum((p.active - p.busy) * usd) AS underused_usd,
             sumIf(p.unclaimed + ((p.allocated - p.unmeasured) - p.busy), price IS NULL) AS unpriced
         FROM claims AS p
-        ANY LEFT JOIN accounts AS k ON (k.owner = p.owner) AND (k.request_group = if(p.owner = 0, p.request_group, 0))
+        ANY LEFT JOIN accounts AS k ON k.account = p.account
         GROUP BY
             hour,
-            cluster,
-            pool,
-            team,
-            model,
-            endpoint,
-            gpu_model
+            entry
     )
 SELECT
     e.hour AS hour,
-    e.cluster AS cluster,
-    e.pool AS pool,
-    if(e.team = '', 'unattributed', e.team) AS team,
-    e.model AS model,
-    e.endpoint AS endpoint,
-    e.gpu_model AS gpu_model,
+    k.cluster AS cluster,
+    k.pool AS pool,
+    k.team AS team,
+    k.model AS model,
+    k.endpoint AS endpoint,
+    k.gpu_model AS gpu_model,
     e.requested / 3600000 AS requested_gpu_hours,
     e.allocated / 3600000 AS allocated_gpu_hours,
     e.held / 3600000 AS held_gpu_hours,
@@ -1679,10 +1666,11 @@ SELECT
     if(e.priced, e.idle_usd / 3600000, NULL) AS idle_usd,
     if(e.priced, e.underused_usd / 3600000, NULL) AS underused_usd,
     e.unpriced / 3600000 AS unpriced_waste_gpu_hours,
-    (e.requested * e.gib) / 3600000 AS requested_gib_hours,
-    (e.allocated * e.gib) / 3600000 AS allocated_gib_hours,
+    (e.requested * k.gib) / 3600000 AS requested_gib_hours,
+    (e.allocated * k.gib) / 3600000 AS allocated_gib_hours,
     (e.mem_mib_ms / 1024) / 3600000 AS used_gib_hours
-FROM entries AS e;
+FROM entries AS e
+ANY LEFT JOIN accounts AS k ON k.entry = e.entry;
 
 CREATE VIEW load_profile
 (

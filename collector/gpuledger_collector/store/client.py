@@ -49,7 +49,7 @@ class StoreConfig:
 
 
 def connect(config: StoreConfig, *, create_database: bool = False) -> Client:
-    """Open a connection of its own; a client is for one thread at a time. Raises StoreError."""
+    """Open a connection of its own, for one thread to change things by. Raises StoreError."""
     parts = urlsplit(config.url)
     try:
         port = parts.port
