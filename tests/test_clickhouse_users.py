@@ -293,6 +293,6 @@ def test_doctor_when_the_reader_asks_then_what_is_not_seen_is_said_and_no_failur
 ) -> None:
     found = examined(books, READER)
     unseen = {subject for subject, check in found.items() if check.text.startswith("not seen")}
-    assert unseen == {"retention", "disk", "parts", "roll-ups", "requests"}
+    assert unseen == {"retention", "names", "disk", "parts", "roll-ups", "requests"}
     assert {found[subject].verdict for subject in unseen} == {Verdict.WARN}
     assert {found[subject].remedy for subject in unseen} == {"ask as admin (--username)"}

@@ -78,7 +78,7 @@ def test_doctor_when_the_books_are_new_then_nothing_fails(books: StoreConfig, at
     code, found = doctor(books)
     assert code == 0
     assert {"ClickHouse", "clock", "schema", "retention", "disk", "roll-ups"} <= found.keys()
-    fine = {"ClickHouse", "clock", "schema", "retention", "parts", "roll-ups", "agents", "spools"}
+    fine = {"ClickHouse", "clock", "schema", "retention", "names", "parts", "roll-ups", "agents"}
     assert {found[s]["verdict"] for s in fine} == {"ok"}
     assert all(bool(row["remedy"]) == (row["verdict"] != "ok") for row in found.values())
 
@@ -110,6 +110,31 @@ def test_doctor_when_a_ttl_was_dropped_then_it_names_the_table(
     assert code == 1
     assert found["retention"]["verdict"] == "fail"
     assert "not yet of gpu_usage_raw" in found["retention"]["text"]
+
+
+def test_doctor_when_hours_were_restored_without_names_then_migrate_finds_them_again(
+    books: StoreConfig, at: Client
+) -> None:
+    insert(at, "gpu_usage_raw", [gpu(ago(hours=1))])
+    insert(at, "process_usage_raw", [process(ago(hours=1))])
+    Rollup(at, settle_s=0).run_once()
+    ledger = "SELECT * EXCEPT hour FROM ledger_hourly ORDER BY ALL"
+    said = at.query(ledger).result_rows
+    assert doctor(books)[1]["names"]["verdict"] == "ok"
+    for table in ("owners_seen", "fleet_seen"):
+        at.command(f"TRUNCATE TABLE {table}")
+    assert at.query(ledger).result_rows != said
+    _, found = doctor(books)
+    assert found["names"] == {
+        "verdict": "fail",
+        "subject": "names",
+        "text": "owners_seen lacks 1 and fleet_seen lacks 1 that hours have:"
+        " they were restored without it",
+        "remedy": "run gpuledger migrate",
+    }
+    for _ in range(2):
+        migrate(at)
+        assert at.query(ledger).result_rows == said
 
 
 @pytest.mark.parametrize(("minutes", "verdict"), [(5, "ok"), (30, "warn"), (180, "fail")])

@@ -6,7 +6,7 @@ from clickhouse_connect.driver.client import Client
 
 from gpuledger_agent.check_result import Check, Verdict
 from gpuledger_collector.rollup import SETTLE_S
-from gpuledger_collector.store import migrate, retention
+from gpuledger_collector.store import migrate, retention, seen
 from gpuledger_collector.store.migrate import MigrationError
 
 LATE_S = 15 * 60
@@ -55,6 +55,16 @@ def kept(client: Client) -> Check:
     if planned.ttls:
         return Check(Verdict.FAIL, "retention", text, "run gpuledger migrate; leave TTLs to it")
     return Check(Verdict.OK, "retention", text)
+
+
+def names(client: Client) -> Check:
+    """Whether the ledger knows the names of all that is in its hours."""
+    found = seen.lacking(client)
+    if not any(found.values()):
+        return Check(Verdict.OK, "names", "all that hours know")
+    lacks = " and ".join(f"{table} lacks {count}" for table, count in found.items() if count)
+    text = f"{lacks} that hours have: they were restored without it"
+    return Check(Verdict.FAIL, "names", text, "run gpuledger migrate")
 
 
 def rollups(client: Client) -> Check:

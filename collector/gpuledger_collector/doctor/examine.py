@@ -55,6 +55,7 @@ def clock(client: Client, now: Callable[[], float]) -> Check:
 
 def _looks(minutes: int) -> Iterator[tuple[str, Callable[[Client], Check]]]:
     yield "retention", books.kept
+    yield "names", books.names
     yield "disk", disk.space
     yield "parts", disk.parts
     yield "roll-ups", books.rollups

@@ -4,7 +4,7 @@ Tables come from numbered migrations, each applied once and recorded with its ch
 ClickHouse has no transactions for this, so every statement can run again (IF NOT EXISTS), and a
 migration that was interrupted is simply repeated. Views hold no data: they are replaced
 whenever one of them has changed, in the order of their file names. At last TTLs are made to follow
-the retention that the database has.
+the retention that the database has, and names are noted that hours have and nobody noted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from itertools import chain
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from gpuledger_collector.store import retention
+from gpuledger_collector.store import retention, seen
 from gpuledger_collector.store.client import StoreError, one_line
 
 _RECORD = """
@@ -69,6 +69,7 @@ def migrate(client: Client, *, dry_run: bool = False) -> list[str]:
         )
     lacking = retention.plan(client, {})
     retention.apply(client, lacking)
+    _note(client)
     return names + lacking.names()
 
 
@@ -132,6 +133,13 @@ def _seen(client: Client) -> dict[str, str]:
     except ClickHouseError as error:
         raise MigrationError(one_line(error)) from error
     return {str(name): str(checksum) for name, checksum in rows}
+
+
+def _note(client: Client) -> None:
+    try:
+        seen.note(client)
+    except ClickHouseError as error:
+        raise MigrationError(one_line(error)) from error
 
 
 def _run(client: Client, name: str, statement: str) -> None:
