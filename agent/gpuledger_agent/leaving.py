@@ -15,8 +15,7 @@ def leave(code: int | None) -> NoReturn:
     for ever (grpc/grpc#20026). All that must outlast the process is written by now.
     """
     for stream in (sys.stdout, sys.stderr):
-        # Nobody reads it any more, or it was closed for that reason.
-        with suppress(OSError, ValueError):
-            if stream is not None:
+        if stream is not None:
+            with suppress(OSError):  # nobody reads it any more
                 stream.flush()
     os._exit(code or 0)

@@ -6,7 +6,7 @@ from clickhouse_connect.driver.client import Client
 
 from gpuledger_agent.check_result import Check, Verdict
 from gpuledger_collector.rollup import SETTLE_S
-from gpuledger_collector.store import migrate, retention, seen
+from gpuledger_collector.store import migrate, noted, retention
 from gpuledger_collector.store.migrate import MigrationError
 
 LATE_S = 15 * 60
@@ -59,7 +59,7 @@ def kept(client: Client) -> Check:
 
 def names(client: Client) -> Check:
     """Whether the ledger knows the names of all that is in its hours."""
-    found = seen.lacking(client)
+    found = noted.lacking(client)
     if not any(found.values()):
         return Check(Verdict.OK, "names", "all that hours know")
     lacks = " and ".join(f"{table} lacks {count}" for table, count in found.items() if count)

@@ -18,7 +18,7 @@ from itertools import chain
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from gpuledger_collector.store import retention, seen
+from gpuledger_collector.store import noted, retention
 from gpuledger_collector.store.client import StoreError, one_line
 
 _RECORD = """
@@ -69,7 +69,8 @@ def migrate(client: Client, *, dry_run: bool = False) -> list[str]:
         )
     lacking = retention.plan(client, {})
     retention.apply(client, lacking)
-    _note(client)
+    for table, statement in noted.statements().items():
+        _run(client, table, statement)
     return names + lacking.names()
 
 
@@ -133,13 +134,6 @@ def _seen(client: Client) -> dict[str, str]:
     except ClickHouseError as error:
         raise MigrationError(one_line(error)) from error
     return {str(name): str(checksum) for name, checksum in rows}
-
-
-def _note(client: Client) -> None:
-    try:
-        seen.note(client)
-    except ClickHouseError as error:
-        raise MigrationError(one_line(error)) from error
 
 
 def _run(client: Client, name: str, statement: str) -> None:

@@ -41,7 +41,6 @@ def lacking(client: Client) -> dict[str, int]:
     return found
 
 
-def note(client: Client) -> None:
-    """Add what is lacking; any number may do so at once. Raises ClickHouseError."""
-    for table, select in _LACKING.items():
-        client.command(f"INSERT INTO {table} {select}")
+def statements() -> dict[str, str]:
+    """By table, what adds to it what it lacks; any number may do so at once."""
+    return {table: f"INSERT INTO {table} {select}" for table, select in _LACKING.items()}
