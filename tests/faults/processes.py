@@ -86,6 +86,7 @@ class Managed:
         elif self._end_by is not None and now > self._end_by:
             self.surprises.append(f"{self.name} did not end within {END_S:.0f} s of SIGTERM")
             process.send_signal(signal.SIGABRT)  # then its log says where it was
+            self._end_by = now + END_S
 
     def end(self) -> None:
         """SIGTERM, and it is not started again; `ended` says when that is done."""
