@@ -71,34 +71,36 @@ class Chores:
             self.stop.wait(LOOK_S)
 
     def _roll_up(self) -> None:
-        def work(client: Client) -> None:
+        def work(client: Client, once: Once) -> None:
+            once.over("store", "event=rollup_begins")
             Rollup(client, refused=self.metrics.rollups_refused.inc).run(self.stop)
 
-        self._with_store(work, "event=rollup_begins", "event=rollup_waits reason=%r")
+        self._with_store(work, "event=rollup_waits reason=%r")
 
     def _evaluate_rules(self) -> None:
-        def work(client: Client) -> None:
+        def work(client: Client, once: Once) -> None:
+            once.over("store", "event=findings_begin")
             Schedule(client, self.rules, self.findings_every_s).run(self.stop)
 
-        self._with_store(work, "event=findings_begin", "event=findings_wait reason=%r")
+        self._with_store(work, "event=findings_wait reason=%r")
 
     def _notify(self) -> None:
         wording = Wording({rule.name: rule for rule in self.rules}, self.notify.link)
         notifier = Notifier(self.notify, wording, self.metrics)
 
-        def work(client: Client) -> None:
+        def work(client: Client, once: Once) -> None:
+            once.over("store", "event=notify_begins")
             notifier.run(client, self.stop)
 
-        self._with_store(work, "event=notify_begins", "event=notify_waits reason=%r")
+        self._with_store(work, "event=notify_waits reason=%r")
 
-    def _with_store(self, work: Callable[[Client], None], begins: str, waits: str) -> None:
+    def _with_store(self, work: Callable[[Client, Once], None], waits: str) -> None:
         """Work over one connection, and over another whenever ClickHouse has been away."""
         once = Once(log)
         while not self.stop.is_set():
             try:
                 with connect(self.store) as client:
-                    once.over("store", begins)
-                    work(client)
+                    work(client, once)
             except (StoreError, ClickHouseError, OSError) as error:
                 once.warning("store", waits, one_line(error))
                 self.stop.wait(AGAIN_S)
