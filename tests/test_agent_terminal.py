@@ -16,6 +16,7 @@ from tests.nvml_standin.world import Standin
 from tests.test_agent_daemon import AGENT
 
 FORGED = "\nok \x1b[2J\u202e"
+UNSEEN = "\u3164"
 ESCAPED = "\\nok \\x1b[2J\\u202e"
 
 
@@ -61,6 +62,17 @@ def test_sample_when_names_hold_lines_and_commands_then_they_are_escaped(
     assert ESCAPED in row
     user = pwd.getpwuid(os.geteuid()).pw_name
     assert row[columns.index("USER") :].startswith(user), "columns stand below one another"
+
+
+def test_check_when_a_process_shows_nothing_of_its_name_then_it_is_told_as_any(
+    standin: Standin, tmp_path: Path
+) -> None:
+    shutil.copy(CAT, tmp_path / UNSEEN)
+    standin.raw.gpus = 1
+    with running(program=tmp_path / UNSEEN) as process:
+        standin.add(0, process.pid)
+        text = said(standin, tmp_path, "check")
+        assert f"pid {process.pid} {UNSEEN}: nobody names its team" in text
 
 
 def test_check_when_a_rule_names_the_user_then_it_is_met_as_when_the_agent_runs(

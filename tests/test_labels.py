@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import pytest
@@ -18,7 +19,8 @@ from gpuledger_agent.attribution.labels import (
     unique,
 )
 
-ANY = st.text(st.characters(exclude_categories=()), max_size=3 * MAX_LABEL)
+UNSEEN = st.sampled_from("\u034f\u115f\u180b\u2800\u3164\ufe0f\uffa0\U000e0100")
+ANY = st.text(st.characters(exclude_categories=()) | UNSEEN, max_size=3 * MAX_LABEL)
 PRINTABLE = st.text(
     st.characters(categories=("L", "M", "N", "P", "S")).filter(
         lambda c: not module._UNSEEN.match(c)
@@ -149,6 +151,12 @@ def test_name_when_it_is_too_long_then_its_beginning_is_kept() -> None:
     assert unique("x" * 500).startswith("x" * 100)
     assert unique("a\nb").startswith("a?b~")
     assert unique(" ranker ") == "ranker"
+
+
+@pytest.mark.parametrize("unseen", ["\u115f", "\u2800", "\u3164", "\U000e0100"])
+def test_name_when_it_shows_nothing_then_what_stands_for_it_does(unseen: str) -> None:
+    assert re.fullmatch(r"\?~[0-9a-f]{8}", unique(unseen))
+    assert unique(f"ranker{unseen}").startswith("ranker?~")
 
 
 @settings(deadline=None)

@@ -49,7 +49,8 @@ def unique(value: str) -> str:
         return clean(value)
     except LabelError:
         digest = sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-        kept = "".join(c if c.isprintable() else "?" for c in value[:MAX_LABEL])
+        printed = "".join(c if c.isprintable() else "?" for c in value[:MAX_LABEL])
+        kept = _UNSEEN.sub("?", printed)
         return clean(unicodedata.normalize("NFC", kept)[: MAX_LABEL - 9] + f"~{digest}")
 
 
