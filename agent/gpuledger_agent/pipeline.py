@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gpuledger_agent.allocation import Claim, allot
@@ -12,12 +13,15 @@ from gpuledger_agent.attribution.catalogue import Granted
 from gpuledger_agent.attribution.grants import Resolver
 from gpuledger_agent.devices.base import GpuInfo
 from gpuledger_agent.encode import OwnedGpu, OwnedGrant, OwnedProcess, batches
+from gpuledger_agent.log import Once
 from gpuledger_agent.meter import UNEXPLAINED
-from gpuledger_agent.processes import ProcessTable
+from gpuledger_agent.processes import ProcessFacts, ProcessTable
 from gpuledger_agent.records import GpuUse, HealthRow, Owner, ProcessUse
 from gpuledger_agent.serving.subjects import Subject, Subjects
 from gpuledger_agent.serving.traffic import Traffic
 from gpuledger_agent.spool import Spool
+
+log = logging.getLogger(__name__)
 
 KEEP_FACTS_S = 120
 """How long facts of a process outlive its last sight; its last window closes well before. GPUs
@@ -56,6 +60,7 @@ class Pipeline:
         self._gpus: dict[str, tuple[GpuInfo, int]] = {}
         self._resolver = Resolver()
         self._gathered = Subjects()
+        self._once = Once(log)
         self.processes = 0
         self.unattributed = 0
         self.grants = 0
@@ -105,13 +110,22 @@ class Pipeline:
 
     def _own(self, use: ProcessUse) -> OwnedProcess:
         facts = self._table.facts(use.key)
-        if facts is None or use.key == UNEXPLAINED:
-            return OwnedProcess(use, "", "", Owner(pool=self._host_pool), Kind.PROCESS, "")
+        if facts is not None and use.key != UNEXPLAINED:
+            try:
+                return self._owned(use, facts)
+            except Exception as error:  # noqa: BLE001  # what one says of itself costs no other
+                self._not_attributed(use.key, f"pid {use.key.pid}", error)
+        return OwnedProcess(use, "", "", Owner(pool=self._host_pool), Kind.PROCESS, "")
+
+    def _owned(self, use: ProcessUse, facts: ProcessFacts) -> OwnedProcess:
         user = "" if facts.uid is None else self._user_name(facts.uid)
         found = self._attributor.process(facts, user)
         owner = self._pooled(found.owner)
         self._gathered.process(facts, found, owner)
         return OwnedProcess(use, facts.name, user, owner, found.kind, found.workload)
+
+    def _not_attributed(self, key: Hashable, who: str, error: Exception) -> None:
+        self._once.warning(key, "event=not_attributed who=%r error=%r", who, error)
 
     def _pooled(self, owner: Owner) -> Owner:
         return owner if owner.pool else replace(owner, pool=self._host_pool)
@@ -127,7 +141,14 @@ class Pipeline:
         resolved = self._resolver.resolve([granted.workload for granted in all_granted], gpus)
         for granted, (grants, unknown) in zip(all_granted, resolved, strict=True):
             unresolved += len(unknown)
-            found = self._attributor.grant(granted)
+            try:
+                found = self._attributor.grant(granted)
+            except Exception as error:  # noqa: BLE001  # as with processes
+                workload = granted.workload
+                key = workload.kind, workload.id, workload.name
+                self._not_attributed(key, f"{workload.kind} {workload.name}", error)
+                unresolved += 1
+                continue
             holder = _Holder(found.kind, found.workload, granted.source)
             holders[holder] = found
             self._gathered.grant(granted.workload, found, self._pooled(found.owner))
