@@ -120,9 +120,11 @@ def _pid_inside(pid: int) -> str:
 
 def remove_cgroups(container_ids: Sequence[str], parents: Sequence[str]) -> None:
     """Remove the groups of killed containers, and these parents unless they are still in use."""
-    for container_id in container_ids:
-        for group in CGROUPS.glob(f"**/*{container_id}"):
-            wait_until(lambda group=group: _removed(group))
+    # Not glob: others remove theirs meanwhile, and it fails where a directory has gone.
+    for parent, names, _ in os.walk(CGROUPS, topdown=False):
+        for name in names:
+            if name.endswith(tuple(container_ids)):
+                wait_until(lambda group=Path(parent, name): _removed(group))
     for parent in parents:
         for group in CGROUPS.glob(f"*/{parent}"):
             _removed(group)
