@@ -15,6 +15,7 @@ from clickhouse_connect.driver.client import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpuledger_agent.attribution.labels import shows
 from gpuledger_collector.cli import cli
 from gpuledger_collector.ledger.book import Book
 from gpuledger_collector.ledger.export import FORMATS, export
@@ -28,16 +29,17 @@ BOOKS = {book.name: book for book in (REQUESTS, PRICES, SLOS)}
 
 TRAPS = ("no", "1.10", "0x1F", "2026-01-01", "null", "a: b", "a, b", "'", '"', "#", "<<", "ü", "😀")
 
-LABELS = st.sampled_from(TRAPS) | st.text(
+PROSE = st.sampled_from((*TRAPS, "\u26a0\ufe0f urgent")) | st.text(
     st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=20
-).filter(lambda text: text[0] not in "=+-@" and text.lower() != "unattributed")
+).filter(lambda text: text[0] not in "=+-@")
+NAMES = PROSE.filter(lambda text: shows(text) and text.lower() != "unattributed")
 
 
 def values(kind: Kind) -> st.SearchStrategy[str]:
     """Texts that a field takes."""
     match kind:
         case Label():
-            return LABELS
+            return PROSE if kind.prose else NAMES
         case Number():
             return st.decimals(kind.lowest, kind.highest, places=kind.decimals).map(str)
         case Moment():

@@ -119,6 +119,7 @@ def test_load_when_a_date_is_impossible_then_the_line_says_so(tmp_path: Path, va
         ("model: ' x'", "6: model: has space around it; leave that out"),
         ("model: " + "x" * 129, "6: model: is longer than 128 characters; shorten it"),
         ('model: "a\\nb"', "6: model: holds characters that do not print; delete them"),
+        ("model: ranker\ufe0f", "6: model: holds characters that do not print; delete them"),
         ("model: [a]", "6: model: must be a single value; write `model: VALUE`"),
         ("model: !!python/name:os.system x", "6: model: has a tag; write the plain value"),
         ("team: again", "6: team: stands twice in one entry; delete one"),

@@ -38,9 +38,14 @@ def clean(value: str) -> str:
     text = unicodedata.normalize("NFC", value.strip()) if len(value) <= 4 * MAX_LABEL else value
     if len(text) > MAX_LABEL:
         raise LabelError(f"is longer than {MAX_LABEL} characters")
-    if not text.isprintable() or _UNSEEN.search(text):
+    if not shows(text):
         raise LabelError("holds characters that do not print")
     return text
+
+
+def shows(text: str) -> bool:
+    """Whether each of its characters is seen: two names that look alike to people should be one."""
+    return text.isprintable() and not _UNSEEN.search(text)
 
 
 def unique(value: str) -> str:

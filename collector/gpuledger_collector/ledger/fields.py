@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TypeVar
 
+from gpuledger_agent.attribution.labels import shows
 from gpuledger_collector.ledger.declared import Entry, Problems
 from gpuledger_collector.ledger.kinds import NUMBER, Choice, Kind, Label, Moment, Number
 
@@ -141,7 +142,7 @@ def _label_problem(value: str, kind: Label) -> str:
         return "has space around it; leave that out"
     if len(value) > kind.longest:
         return f"is longer than {kind.longest} characters; shorten it"
-    if not value.isprintable():
+    if not (value.isprintable() if kind.prose else shows(value)):
         return "holds characters that do not print; delete them"
     if value.startswith(_FORMULA):
         return f"starts with {value[0]}, a formula to spreadsheets; leave that out"

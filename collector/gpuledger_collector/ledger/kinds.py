@@ -14,8 +14,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-MAX_LABEL = 128
-"""Characters of a label; what agents accept too."""
+from gpuledger_agent.attribution.labels import MAX_LABEL
 
 MAX_NOTE = 1000
 """Characters of free text."""
@@ -53,10 +52,18 @@ class Kind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label(Kind):
-    """Text on one line. `taken` is a word that the books use themselves, in lower case."""
+    """Text on one line: a name that agents accept too, or `prose` for people alone.
 
-    longest: int = MAX_LABEL
+    `taken` is a word that the books use themselves, in lower case.
+    """
+
+    prose: bool = False
     taken: str = ""
+
+    @property
+    def longest(self) -> int:
+        """Characters that it may have."""
+        return MAX_NOTE if self.prose else MAX_LABEL
 
     def _taken(self) -> list[dict[str, Any]]:
         text: dict[str, Any] = {

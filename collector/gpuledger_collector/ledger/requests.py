@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from gpuledger_collector.ledger.book import Book
 from gpuledger_collector.ledger.fields import Fields
-from gpuledger_collector.ledger.kinds import MAX_NOTE, Choice, Label, Moment, Number
+from gpuledger_collector.ledger.kinds import Choice, Label, Moment, Number
 
 UNATTRIBUTED = "unattributed"
 """What views call the owner of work that nobody owns; no team may."""
@@ -60,8 +60,8 @@ FIELDS = {
         options=("approved", "proposed", "rejected", "withdrawn"),
         default="approved",
     ),
-    "owner": Label(about="Who answers for it", column="owner", longest=MAX_NOTE),
-    "reason": Label(about="Why, in the words of the team", column="reason", longest=MAX_NOTE),
+    "owner": Label(about="Who answers for it", column="owner", prose=True),
+    "reason": Label(about="Why, in the words of the team", column="reason", prose=True),
 }
 """Fields of an entry of a file."""
 

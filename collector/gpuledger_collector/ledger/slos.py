@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from gpuledger_collector.ledger.book import Book
 from gpuledger_collector.ledger.fields import Fields
-from gpuledger_collector.ledger.kinds import MAX_NOTE, Label, Moment, Number
+from gpuledger_collector.ledger.kinds import Label, Moment, Number
 from gpuledger_collector.ledger.requests import UNATTRIBUTED
 
 _LEAST = Decimal("0.001")
@@ -56,8 +56,8 @@ FIELDS = {
         column="valid_until",
         end=True,
     ),
-    "owner": Label(about="Who answers for it", column="owner", longest=MAX_NOTE),
-    "reason": Label(about="Why, in the words of the team", column="reason", longest=MAX_NOTE),
+    "owner": Label(about="Who answers for it", column="owner", prose=True),
+    "reason": Label(about="Why, in the words of the team", column="reason", prose=True),
 }
 """Fields of an entry of a file."""
 
