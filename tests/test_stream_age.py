@@ -55,7 +55,7 @@ def test_streams_when_they_end_for_their_age_then_every_window_is_stored_and_nob
     day = present_window() // 86_400 * 86_400 - 86_400
     uplink = start(collector.address, dialer=dialer)
     written = 0
-    while uplink.counters.connects < 4:
+    while uplink.counters.connects < 5:
         spool.append([batch(rows=1, start=day + 10 * written)], 0)
         written += 1
         wait_until(lambda: spool.state().batches < 50)

@@ -54,8 +54,7 @@ def unique(value: str) -> str:
         return clean(value)
     except LabelError:
         digest = sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-        printed = "".join(c if c.isprintable() else "?" for c in value[:MAX_LABEL])
-        kept = _UNSEEN.sub("?", printed)
+        kept = "".join(c if shows(c) else "?" for c in value[:MAX_LABEL])
         return clean(unicodedata.normalize("NFC", kept)[: MAX_LABEL - 9] + f"~{digest}")
 
 
